@@ -1,0 +1,149 @@
+import { MigrationError } from '../error.ts';
+
+/**
+ * Options of both sides, with QEMU's parameter and capability names (kebab-case in QMP and in CLI flags,
+ * camelCase here, units last). Plain data: they cross threads.
+ */
+
+/** What a multifd channel may carry. `lz4` only between two pageferrys. */
+export const MULTIFD_COMPRESSIONS = ['none', 'zlib', 'zstd', 'lz4'] as const;
+export type MultifdCompression = (typeof MULTIFD_COMPRESSIONS)[number];
+
+/** Which implementation of a codec does the work; the default per codec is measured, see docs/codecs.md. */
+export const CODEC_BACKENDS = ['minizlib', 'mongodb-zstd', 'pako', 'lz4-napi'] as const;
+export type CodecBackend = (typeof CODEC_BACKENDS)[number];
+
+export const ZERO_PAGE_DETECTIONS = ['none', 'legacy', 'multifd'] as const;
+export type ZeroPageDetection = (typeof ZERO_PAGE_DETECTIONS)[number];
+
+interface CommonOptions {
+  /** Capability `multifd`: pages travel on channels of their own. */
+  multifd?: boolean;
+  /** Number of multifd channels, 1 to 255. */
+  multifdChannels?: number;
+  multifdCompression?: MultifdCompression;
+  multifdBackend?: CodecBackend;
+  /** Limit of a connection attempt, in ms. */
+  connectTimeoutMs?: number;
+  /** How long a channel that is owed may take to come, in ms. */
+  channelTimeoutMs?: number;
+  /** How long nothing may move while something is owed, in ms; 0: for ever. */
+  stallTimeoutMs?: number;
+}
+
+/** Options of the source. */
+export interface MigrateOptions extends CommonOptions {
+  /** 0 to 9. */
+  multifdZlibLevel?: number;
+  /** 0 to 20. */
+  multifdZstdLevel?: number;
+  /** Bytes per second over all channels together; 0: unlimited. (QEMU's default is 128 MiB/s.) */
+  maxBandwidthBytesPerSecond?: number;
+  /** How long the guest may stand still at the switch-over, in ms. */
+  downtimeLimitMs?: number;
+  /** Capability `return-path`: on for every duplex transport unless turned off. */
+  returnPath?: boolean;
+  /** Overrides what the machine version says: multifd sync at every section's end (QEMU up to 8.0). */
+  multifdFlushAfterEachSection?: boolean;
+  /** Overrides what the machine version says: where zero pages travel. */
+  zeroPageDetection?: ZeroPageDetection;
+  /** Overrides what the machine version says: the SWITCHOVER_START command (QEMU from 10.0). */
+  sendSwitchoverStart?: boolean;
+  /** Capability `mapped-ram`, only towards `file:`. */
+  mappedRam?: boolean;
+}
+
+/** Options of the destination. */
+export interface ReceiveOptions extends CommonOptions {
+  /** Overrides what the stream says: multifd sync at every section's end. */
+  multifdFlushAfterEachSection?: boolean;
+}
+
+/** QEMU's defaults, but for max-bandwidth (unlimited here) and return-path (on where it can be). */
+export const MIGRATE_DEFAULTS = {
+  multifd: false,
+  multifdChannels: 2,
+  multifdCompression: 'none',
+  multifdZlibLevel: 1,
+  multifdZstdLevel: 1,
+  maxBandwidthBytesPerSecond: 0,
+  downtimeLimitMs: 300,
+  returnPath: true,
+  mappedRam: false,
+  connectTimeoutMs: 10_000,
+  channelTimeoutMs: 10_000,
+  stallTimeoutMs: 60_000,
+} as const satisfies MigrateOptions;
+
+/** Options with every default filled in; what stays optional is derived from the stream or the machine. */
+export type ResolvedMigrateOptions = MigrateOptions &
+  Required<Pick<MigrateOptions, keyof typeof MIGRATE_DEFAULTS>>;
+
+const RECEIVE_DEFAULT_KEYS = [
+  'multifd',
+  'multifdChannels',
+  'multifdCompression',
+  'connectTimeoutMs',
+  'channelTimeoutMs',
+  'stallTimeoutMs',
+] as const;
+export type ResolvedReceiveOptions = ReceiveOptions &
+  Required<Pick<ReceiveOptions, (typeof RECEIVE_DEFAULT_KEYS)[number]>>;
+
+/** Fills in defaults and checks ranges. @throws MigrationError `bad-option` */
+export function resolveMigrateOptions(options: MigrateOptions = {}): ResolvedMigrateOptions {
+  const resolved = { ...MIGRATE_DEFAULTS, ...defined(options) };
+  checkCommon(resolved);
+  checkInteger('multifd-zlib-level', resolved.multifdZlibLevel, 0, 9);
+  checkInteger('multifd-zstd-level', resolved.multifdZstdLevel, 0, 20);
+  checkInteger('max-bandwidth', resolved.maxBandwidthBytesPerSecond, 0, Number.MAX_SAFE_INTEGER);
+  checkInteger('downtime-limit', resolved.downtimeLimitMs, 0, 2_000_000);
+  if (resolved.zeroPageDetection !== undefined) {
+    checkOneOf('zero-page-detection', resolved.zeroPageDetection, ZERO_PAGE_DETECTIONS);
+  }
+  return resolved;
+}
+
+/** Fills in defaults and checks ranges. @throws MigrationError `bad-option` */
+export function resolveReceiveOptions(options: ReceiveOptions = {}): ResolvedReceiveOptions {
+  const { multifd, multifdChannels, multifdCompression } = MIGRATE_DEFAULTS;
+  const { connectTimeoutMs, channelTimeoutMs, stallTimeoutMs } = MIGRATE_DEFAULTS;
+  const defaults = { multifd, multifdChannels, multifdCompression };
+  const resolved = { ...defaults, connectTimeoutMs, channelTimeoutMs, stallTimeoutMs, ...defined(options) };
+  checkCommon(resolved);
+  return resolved;
+}
+
+function checkCommon(options: ResolvedReceiveOptions): void {
+  checkInteger('multifd-channels', options.multifdChannels, 1, 255);
+  checkOneOf('multifd-compression', options.multifdCompression, MULTIFD_COMPRESSIONS);
+  if (options.multifdBackend !== undefined)
+    checkOneOf('multifd-backend', options.multifdBackend, CODEC_BACKENDS);
+  for (const [name, value] of [
+    ['connect-timeout', options.connectTimeoutMs],
+    ['channel-timeout', options.channelTimeoutMs],
+    ['stall-timeout', options.stallTimeoutMs],
+  ] as const) {
+    checkInteger(name, value, 0, 2 ** 31 - 1);
+  }
+}
+
+function checkInteger(name: string, value: number, least: number, most: number): void {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
+  throw new MigrationError('bad-option', `${name} is out of range`, {
+    found: String(value),
+    expected: `an integer from ${least} to ${most}`,
+  });
+}
+
+function checkOneOf(name: string, value: string, allowed: readonly string[]): void {
+  if (allowed.includes(value)) return;
+  throw new MigrationError('bad-option', `${name} is not known`, {
+    found: value,
+    expected: allowed.join(', '),
+  });
+}
+
+function defined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}

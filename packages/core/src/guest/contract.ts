@@ -1,0 +1,86 @@
+import type { RamBlockMemory } from '../memory/ram-block.ts';
+import type { ConfigurationSection, DeviceSection, RamBlockDescriptor } from '../wire/messages.ts';
+
+/**
+ * The contract between the engine and a guest.
+ *
+ * The hot part is shared memory, so that the coordinator thread never waits for the thread in which the
+ * guest's owner lives: RAM, the dirty log and the run/stop word are in SharedArrayBuffers described by
+ * `GuestMemory`. The rest (device state, disks) are asynchronous calls.
+ */
+
+/** Everything of a guest that another thread needs to read its RAM, see its writes, and stop it. */
+export interface GuestMemory {
+  readonly blocks: readonly RamBlockMemory[];
+  /** How written pages become known. */
+  readonly dirtyLog: DirtyLogMemory;
+  /** The run/stop word (`RunControl`); absent for a guest without vCPUs, such as a captured machine. */
+  readonly runControl?: SharedArrayBuffer;
+}
+
+/**
+ * Where dirty pages are recorded.
+ * - `none`: RAM never changes.
+ * - `write-barrier`: one bitmap per block, in block order: Uint32 words, bit p%32 of word p/32 is page p.
+ *   A writer marks the page *after* writing it, and never stops between a write and its mark.
+ */
+export type DirtyLogMemory =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'write-barrier'; readonly bitmaps: readonly SharedArrayBuffer[] };
+
+/** A guest's device sections, opaque, in stream order. */
+export interface DeviceState {
+  /** Sections sent in the setup phase, before any page (rare: virtio-mem). */
+  readonly early: readonly DeviceSection[];
+  /** The FULL sections after the last RAM section. */
+  readonly sections: readonly DeviceSection[];
+  /** The vmdescription JSON, byte for byte; absent when the stream had none. */
+  readonly vmdesc?: Uint8Array;
+}
+
+/** A guest that can be migrated away. */
+export interface Guest {
+  /** The machine type's name, sent in the configuration section, such as `pc-i440fx-10.0`. */
+  readonly machine: string;
+  /** 16 bytes in RFC 4122 order; absent: the guest has none (multifd then sends zeros). */
+  readonly uuid?: Uint8Array;
+  /** Section id that RAM is sent under; must differ from every device section's. */
+  readonly ramSectionId: number;
+  readonly memory: GuestMemory;
+  /** Whether the vCPUs run now: what a failed migration restores. */
+  running(): boolean;
+  /** Device state of the stopped guest. Called once per migration, after the last page was submitted. */
+  saveDeviceState(): Promise<DeviceState>;
+  /** Gives up the disks, after the stop and before the device state is sent; `activate` takes them back. */
+  inactivate(): Promise<void>;
+  activate(): Promise<void>;
+}
+
+/** What the destination knows before the first page. */
+export interface IncomingDescription {
+  readonly configuration: ConfigurationSection | undefined;
+  readonly blocks: readonly RamBlockDescriptor[];
+  readonly ramSectionId: number;
+  /** The guest's UUID: from the configuration section, or from the first multifd handshake if not zero. */
+  readonly uuid?: Uint8Array;
+}
+
+/** A guest that can be migrated to. */
+export interface IncomingGuest {
+  /** When set, multifd handshakes and a configuration uuid must carry exactly this. */
+  readonly uuid?: Uint8Array;
+  /**
+   * Gives the memory for the announced blocks, in the announced order. A guest with fixed blocks checks
+   * them and throws `block-mismatch`; a capture allocates them, zeroed.
+   */
+  prepare(description: IncomingDescription): Promise<GuestMemory>;
+  /**
+   * Takes the device state after the last page is in place. When it resolves the guest is safe here and
+   * the source is told so (SHUT 0); when it throws the source keeps the guest (SHUT 1).
+   */
+  load(state: DeviceState): Promise<void>;
+  /** Starts the vCPUs if the guest ran at the source. Called after `load` resolved. */
+  start(): Promise<void>;
+  /** The migration failed: drop everything, so that no half-guest can be started. */
+  discard(): Promise<void>;
+}

@@ -1,0 +1,9 @@
+export {
+  ERROR_CODES,
+  type ErrorCode,
+  type ErrorPhase,
+  MigrationError,
+  type PlainMigrationError,
+} from './error.ts';
+export type { ChannelStats, PageReceiver, PageSender } from './page-channels.ts';
+export { workerEntry } from './worker-entry.ts';

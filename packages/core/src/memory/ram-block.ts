@@ -1,0 +1,72 @@
+import { MigrationError } from '../error.ts';
+
+/** Size of a target page in bytes. Every guest that pageferry knows has 4 KiB pages. */
+export const TARGET_PAGE_BYTES = 4096;
+export const TARGET_PAGE_BITS = 12;
+
+/**
+ * What identifies a RAM block and where its bytes are: a plain object, so that it can be sent to another
+ * thread as it is (the SharedArrayBuffer is shared, not copied).
+ */
+export interface RamBlockMemory {
+  /** QEMU's name of the block, such as `pc.ram`; 1 to 255 bytes. */
+  readonly idstr: string;
+  /** Bytes that migrate; a multiple of the target page. */
+  readonly usedLengthBytes: number;
+  /** Host page size in bytes (4096, or 2 MiB/1 GiB when backed by huge pages). */
+  readonly pageSizeBytes: number;
+  readonly buffer: SharedArrayBuffer;
+  /** Where the block starts in `buffer`; a multiple of the target page. */
+  readonly byteOffset: number;
+}
+
+/** A RAM block with the views that the hot path needs. */
+export class RamBlock implements RamBlockMemory {
+  readonly idstr: string;
+  readonly usedLengthBytes: number;
+  readonly pageSizeBytes: number;
+  readonly buffer: SharedArrayBuffer;
+  readonly byteOffset: number;
+  /** All bytes of the block. */
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
+  readonly pageCount: number;
+
+  /** @throws MigrationError `bad-option` when length or offset is not page-aligned or outside the buffer. */
+  constructor(memory: RamBlockMemory) {
+    const { idstr, usedLengthBytes, buffer, byteOffset } = memory;
+    if (idstr.length === 0 || new TextEncoder().encode(idstr).length > 255) {
+      throw new MigrationError(
+        'bad-option',
+        `the name of a RAM block has 1 to 255 bytes: ${JSON.stringify(idstr)}`,
+      );
+    }
+    if (usedLengthBytes % TARGET_PAGE_BYTES !== 0 || byteOffset % TARGET_PAGE_BYTES !== 0) {
+      throw new MigrationError(
+        'bad-option',
+        `RAM block ${idstr} is not aligned to ${TARGET_PAGE_BYTES} bytes`,
+      );
+    }
+    if (byteOffset + usedLengthBytes > buffer.byteLength) {
+      throw new MigrationError('bad-option', `RAM block ${idstr} lies outside its buffer`);
+    }
+    this.idstr = idstr;
+    this.usedLengthBytes = usedLengthBytes;
+    this.pageSizeBytes = memory.pageSizeBytes;
+    this.buffer = buffer;
+    this.byteOffset = byteOffset;
+    this.bytes = new Uint8Array(buffer, byteOffset, usedLengthBytes);
+    this.pageCount = usedLengthBytes / TARGET_PAGE_BYTES;
+  }
+
+  /** A block over a new, zeroed SharedArrayBuffer of its own (page-aligned by the allocator). */
+  static allocate(idstr: string, usedLengthBytes: number, pageSizeBytes = TARGET_PAGE_BYTES): RamBlock {
+    const buffer = new SharedArrayBuffer(usedLengthBytes);
+    return new RamBlock({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset: 0 });
+  }
+
+  /** The plain object for another thread. */
+  toMemory(): RamBlockMemory {
+    const { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset } = this;
+    return { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset };
+  }
+}
