@@ -1,3 +1,4 @@
+import type { DirtyLogMemory } from '../memory/dirty-log.ts';
 import type { RamBlockMemory } from '../memory/ram-block.ts';
 import type { ConfigurationSection, DeviceSection, RamBlockDescriptor } from '../wire/messages.ts';
 
@@ -18,16 +19,6 @@ export interface GuestMemory {
   readonly runControl?: SharedArrayBuffer;
 }
 
-/**
- * Where dirty pages are recorded.
- * - `none`: RAM never changes.
- * - `write-barrier`: one bitmap per block, in block order: Uint32 words, bit p%32 of word p/32 is page p.
- *   A writer marks the page *after* writing it, and never stops between a write and its mark.
- */
-export type DirtyLogMemory =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'write-barrier'; readonly bitmaps: readonly SharedArrayBuffer[] };
-
 /** A guest's device sections, opaque, in stream order. */
 export interface DeviceState {
   /** Sections sent in the setup phase, before any page (rare: virtio-mem). */
@@ -47,8 +38,8 @@ export interface Guest {
   /** Section id that RAM is sent under; must differ from every device section's. */
   readonly ramSectionId: number;
   readonly memory: GuestMemory;
-  /** Whether the vCPUs run now: what a failed migration restores. */
-  running(): boolean;
+  /** Device sections that go into the setup phase, before any page (rare: virtio-mem). */
+  readonly earlySections?: readonly DeviceSection[];
   /** Device state of the stopped guest. Called once per migration, after the last page was submitted. */
   saveDeviceState(): Promise<DeviceState>;
   /** Gives up the disks, after the stop and before the device state is sent; `activate` takes them back. */
@@ -81,6 +72,9 @@ export interface IncomingGuest {
   load(state: DeviceState): Promise<void>;
   /** Starts the vCPUs if the guest ran at the source. Called after `load` resolved. */
   start(): Promise<void>;
-  /** The migration failed: drop everything, so that no half-guest can be started. */
+  /**
+   * The migration failed: drop everything, so that no half-guest can be started. May come while `prepare`
+   * or `load` is under way; that call then fails, and leaves nothing behind.
+   */
   discard(): Promise<void>;
 }

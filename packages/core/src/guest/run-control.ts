@@ -47,6 +47,8 @@ export class RunControl {
   /** Tells all vCPUs to stop and waits until each has. Resolves to false when one has not within the limit. */
   async stop(timeoutMs = 5000): Promise<boolean> {
     Atomics.store(this.#words, COMMAND, 0);
+    // Wakes the vCPUs that sleep between two writes; the others see the word at their next checkpoint.
+    Atomics.notify(this.#words, COMMAND);
     const deadline = performance.now() + timeoutMs;
     for (let vcpu = 0; vcpu < this.vcpuCount; vcpu++) {
       const index = FIRST_VCPU + VCPU_STRIDE * vcpu;
@@ -63,6 +65,18 @@ export class RunControl {
   /** vCPU side: whether to go on. Cheap enough for every write. */
   mayRun(): boolean {
     return Atomics.load(this.#words, COMMAND) === 1;
+  }
+
+  /** vCPU side: blocks the thread for `timeoutMs` (Infinity: no limit), or until the guest is told to stop. */
+  sleepWhileRunning(timeoutMs: number): void {
+    Atomics.wait(this.#words, COMMAND, 1, timeoutMs);
+  }
+
+  /** Counts a vCPU whose thread has ended as stopped: it will never write again, nor acknowledge. */
+  retire(vcpu: number): void {
+    const index = FIRST_VCPU + VCPU_STRIDE * vcpu;
+    Atomics.store(this.#words, index, 0);
+    Atomics.notify(this.#words, index);
   }
 
   /** vCPU side: acknowledges a stop and blocks the thread until the guest runs again. */

@@ -1,1 +1,11 @@
-export {};
+export {
+  CLEAR_BITMAP_SHIFT_DEFAULT,
+  CLEAR_BITMAP_SHIFT_MAX,
+  CLEAR_BITMAP_SHIFT_MIN,
+  ClearBitmap,
+} from './clear-bitmap.ts';
+export { DirtyBitmap } from './dirty-bitmap.ts';
+export { type DirtyLog, type DirtyLogMemory, openDirtyLog } from './dirty-log.ts';
+export { RamBlock, type RamBlockMemory, TARGET_PAGE_BITS, TARGET_PAGE_BYTES } from './ram-block.ts';
+export { ReceivedBitmap } from './received-bitmap.ts';
+export { isZeroPage } from './zero-page.ts';

@@ -1,0 +1,148 @@
+import type { DeviceState, Guest, GuestMemory } from '../contract.ts';
+import { newHashKey } from './audit-pool.ts';
+import { addProblem, addReport, type CheckReport, emptyReport } from './check.ts';
+import { BUILTIN_MACHINE, encodeMachine, RAM_SECTION_ID } from './device-state.ts';
+import { fillRom, Hardware, romDifference } from './hardware.ts';
+import { MachineState } from './machine-state.ts';
+import { type BuiltinMachineOptions, type MachineConfig, machineConfig } from './options.ts';
+
+/** What a machine is made of, by `create` or by a migration. */
+export interface MachineParts {
+  readonly hardware: Hardware;
+  readonly memory: GuestMemory;
+  readonly config: MachineConfig;
+  readonly uuid?: Uint8Array;
+}
+
+/**
+ * A guest made of threads: its vCPUs are workers that write its RAM at a set rate and keep books about it, so
+ * that the guest itself can tell, wherever it runs, whether every one of its writes is there.
+ */
+export class BuiltinMachine implements Guest {
+  readonly machine = BUILTIN_MACHINE;
+  readonly uuid: Uint8Array | undefined;
+  readonly ramSectionId = RAM_SECTION_ID;
+  readonly memory: GuestMemory;
+  readonly #hardware: Hardware;
+  readonly #config: MachineConfig;
+  /** What its owner wants; a migration stops and starts it without changing that. */
+  #started = false;
+  #verifyMs = 0;
+
+  /** For `create` and `BuiltinMachineTarget`. */
+  constructor(parts: MachineParts) {
+    this.#hardware = parts.hardware;
+    this.memory = parts.memory;
+    this.#config = parts.config;
+    this.uuid = parts.uuid;
+  }
+
+  /**
+   * Makes a machine and fills its RAM; it does not run yet.
+   * @throws MigrationError `bad-option`, `limit-exceeded` (no memory), `guest-failed`
+   */
+  static async create(options: BuiltinMachineOptions): Promise<BuiltinMachine> {
+    const config = machineConfig(options);
+    const hardware = new Hardware(options.memoryBytes);
+    try {
+      const state = MachineState.create(config.vcpus);
+      state.configure(config);
+      state.seedVcpus();
+      fillRom(hardware.rom, config.seed);
+      if (config.verify) hardware.audit.start();
+      await hardware.plugVcpus(state, options.preallocate ? 'touch-and-fill' : 'fill');
+      return new BuiltinMachine({ hardware, memory: hardware.memory(), config, uuid: options.uuid });
+    } catch (error) {
+      await hardware.end();
+      throw error;
+    }
+  }
+
+  /** Milliseconds that the last `saveDeviceState` spent hashing RAM; 0 without `verify`. */
+  get verifyMs(): number {
+    return this.#verifyMs;
+  }
+
+  /** Writes done by the workload since the machine was created, wherever it ran. */
+  get writes(): number {
+    return this.#hardware.state.writes;
+  }
+
+  /** Lets the vCPUs run.
+   * @throws MigrationError `guest-failed` when a vCPU's thread died or the machine is closed */
+  start(): void {
+    this.#hardware.run();
+    this.#started = true;
+  }
+
+  /** Stops the vCPUs and waits for them.
+   * @throws MigrationError `guest-failed` */
+  async stop(): Promise<void> {
+    this.#started = false;
+    await this.#hardware.halt();
+  }
+
+  running(): boolean {
+    return this.#hardware.control.running;
+  }
+
+  /**
+   * Compares all of RAM with the books that the vCPUs kept. A running machine is stopped for it and runs on
+   * afterwards, so this is not for the time in which it is being migrated.
+   * @throws MigrationError `guest-failed` when a vCPU's thread died or the machine is closed
+   */
+  async check(): Promise<CheckReport> {
+    const ran = this.running();
+    await this.#hardware.halt();
+    try {
+      return await this.#checkStopped();
+    } finally {
+      if (ran) this.#hardware.run();
+    }
+  }
+
+  async #checkStopped(): Promise<CheckReport> {
+    const { ram, rom, state, audit } = this.#hardware;
+    const total = emptyReport();
+    const reports = await audit.check(ram.toMemory(), state.vcpus);
+    for (const [vcpu, report] of reports.entries()) {
+      addReport(total, report);
+      const expected = state.vcpu(vcpu).versionSum;
+      if (report.versionSum !== expected) {
+        addProblem(
+          total,
+          `the ledger of vCPU ${vcpu} has lost writes: sum ${report.versionSum}, not ${expected}`,
+        );
+      }
+    }
+    const difference = romDifference(rom, this.#config.seed);
+    if (difference >= 0) addProblem(total, `${rom.idstr} has changed at byte ${difference}`);
+    const { pagesChecked, problemCount, problems } = total;
+    const left = problemCount - problems.length;
+    if (left > 0) problems.push(`and ${left} more`);
+    return { ok: problemCount === 0, pagesChecked, writes: state.writes, problems };
+  }
+
+  /** @throws MigrationError `guest-failed` when the machine is running or dead */
+  async saveDeviceState(): Promise<DeviceState> {
+    this.#hardware.assertStopped();
+    const { state, audit } = this.#hardware;
+    const vcpus = Array.from({ length: state.vcpus }, (_, vcpu) => state.vcpu(vcpu));
+    const image = { config: this.#config, vcpus, running: this.#started };
+    if (!this.#config.verify) return encodeMachine(image);
+    const key = newHashKey();
+    const before = performance.now();
+    const blocks = await audit.hash(this.memory.blocks, key);
+    this.#verifyMs = performance.now() - before;
+    return encodeMachine({ ...image, verify: { key, blocks } });
+  }
+
+  // There are no disks whose ownership would change.
+  async inactivate(): Promise<void> {}
+  async activate(): Promise<void> {}
+
+  /** Ends all threads; the machine cannot be used afterwards. */
+  async close(): Promise<void> {
+    await this.#hardware.end();
+  }
+}

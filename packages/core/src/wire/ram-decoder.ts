@@ -1,0 +1,165 @@
+import type { MigrationError } from '../error.ts';
+import type { ByteQueue } from './byte-queue.ts';
+import { type RamBlockDescriptor, RamFlag, type RamPageMessage, type StreamMessage } from './messages.ts';
+import { RAM_FLAG_MASK } from './ram-records.ts';
+import { decodeText, hex, hexOf } from './text.ts';
+
+const PAGE_BYTES = 4096;
+const WORD_BYTES = 8;
+/** Offsets are below 2^53. */
+const MAX_HIGH_WORD = 0x200000;
+
+/** Flags of records that belong to capabilities that pageferry does not have. */
+const UNSUPPORTED: ReadonlyMap<number, string> = new Map([
+  [RamFlag.xbzrle, 'capability xbzrle (delta-encoded pages)'],
+  [RamFlag.compressPage, 'capability compress (pages of the legacy compression threads)'],
+  [RamFlag.hook, 'RDMA migration (a HOOK record)'],
+]);
+
+/**
+ * Decodes RAM records (layout in ram-records.ts) behind the block list. Holds what lasts across sections:
+ * the block of the last page record, which CONTINUE refers to.
+ *
+ * A record is small, so it is looked at in place until all of it is there: no state within a record, and no
+ * generator on the path of the pages. A page costs one view; its message object is reused.
+ */
+export class RamDecoder {
+  readonly #queue: ByteQueue;
+  readonly #blocks: readonly RamBlockDescriptor[];
+  readonly #indexByName: ReadonlyMap<string, number>;
+  readonly #mappedRam: boolean;
+  readonly #page: RamPageMessage = { type: 'ram-page', blockIndex: 0, pageIndex: 0, data: new Uint8Array(0) };
+  #current = -1;
+  #expected = '';
+
+  constructor(queue: ByteQueue, blocks: readonly RamBlockDescriptor[], mappedRam: boolean) {
+    this.#queue = queue;
+    this.#blocks = blocks;
+    this.#indexByName = new Map(blocks.map((block, index) => [block.idstr, index]));
+    this.#mappedRam = mappedRam;
+  }
+
+  /** What `next` waits for when it gave undefined. */
+  get expected(): string {
+    return this.#expected;
+  }
+
+  /**
+   * The next record, or undefined when not all of it is there.
+   * @throws MigrationError `unknown-flag`, `unsupported`, `bad-section`, `unknown-block`, `bad-page`
+   */
+  next(): StreamMessage | undefined {
+    const queue = this.#queue;
+    if (!queue.has(WORD_BYTES)) return this.#wait('a RAM record');
+    const high = queue.peekU32();
+    const low = queue.peekU32(4);
+    const flags = low & RAM_FLAG_MASK;
+    const kind = flags & ~RamFlag.continue;
+    if ((kind !== RamFlag.page && kind !== RamFlag.zero) || this.#mappedRam) {
+      return this.#control(high, low, flags);
+    }
+    let block = this.#current;
+    let headBytes = WORD_BYTES;
+    if (flags === kind) {
+      if (!queue.has(WORD_BYTES + 1)) return this.#wait('the block name of a RAM record');
+      headBytes += 1 + queue.peekU8(WORD_BYTES);
+      if (!queue.has(headBytes)) return this.#wait('the block name of a RAM record');
+      block = this.#namedBlock(headBytes);
+    } else if (block < 0) {
+      throw queue.error('bad-page', 'CONTINUE before any block was named', { found: `flags ${hex(flags)}` });
+    }
+    const pageIndex = this.#pageIndex(block, high, low);
+    if (kind === RamFlag.zero) {
+      if (!queue.has(headBytes + 1)) return this.#wait('the fill value of a zero page');
+      this.#checkFill(headBytes);
+      queue.skip(headBytes + 1);
+      this.#current = block;
+      return { type: 'ram-zero', blockIndex: block, pageIndex };
+    }
+    if (!queue.has(headBytes + PAGE_BYTES)) return this.#wait('the 4096 bytes of a page');
+    queue.skip(headBytes);
+    this.#current = block;
+    const page = this.#page;
+    page.blockIndex = block;
+    page.pageIndex = pageIndex;
+    page.data = queue.take(PAGE_BYTES);
+    return page;
+  }
+
+  #wait(expected: string): undefined {
+    this.#expected = expected;
+    return undefined;
+  }
+
+  /** EOS and MULTIFD_FLUSH; every other flag is refused here. */
+  #control(high: number, low: number, flags: number): StreamMessage {
+    const bare = high === 0 && low === flags;
+    if (flags === RamFlag.eos && bare) {
+      this.#queue.skip(WORD_BYTES);
+      return { type: 'ram-eos' };
+    }
+    if (flags === RamFlag.multifdFlush && bare && !this.#mappedRam) {
+      this.#queue.skip(WORD_BYTES);
+      return { type: 'ram-multifd-flush' };
+    }
+    throw this.#refusal(flags);
+  }
+
+  #refusal(flags: number): MigrationError {
+    const queue = this.#queue;
+    if (this.#mappedRam) {
+      const expected = '0x10 (EOS): the pages of a mapped-ram stream are not among its records';
+      return queue.error('unknown-flag', 'flags of a RAM record', { found: hex(flags), expected });
+    }
+    const unsupported = UNSUPPORTED.get(flags & ~RamFlag.continue);
+    if (unsupported !== undefined) {
+      return queue.error('unsupported', unsupported, { found: `flags ${hex(flags)}` });
+    }
+    if (flags === RamFlag.memSize) return queue.error('bad-section', 'a second RAM block list');
+    return queue.error('unknown-flag', 'flags of a RAM record', { found: hexOf(queue.peek(WORD_BYTES)) });
+  }
+
+  #namedBlock(headBytes: number): number {
+    const queue = this.#queue;
+    const bytes = queue.peek(headBytes).subarray(WORD_BYTES + 1);
+    const name = decodeText(bytes);
+    const index = name === undefined ? undefined : this.#indexByName.get(name);
+    if (index === undefined) {
+      const found = name === undefined ? hexOf(bytes) : JSON.stringify(name);
+      throw queue.error('unknown-block', 'block name of a page', { found }, queue.offset + WORD_BYTES);
+    }
+    return index;
+  }
+
+  #pageIndex(blockIndex: number, high: number, low: number): number {
+    const block = this.#blocks[blockIndex]!;
+    const pageIndex = high * 0x10_0000 + (low >>> 12);
+    if (high >= MAX_HIGH_WORD || pageIndex >= block.usedLengthBytes / PAGE_BYTES) {
+      const found = high >= MAX_HIGH_WORD ? 'an offset above 2^53' : hex(pageIndex * PAGE_BYTES);
+      const expected = `less than ${hex(block.usedLengthBytes)}`;
+      throw this.#queue.error('bad-page', `offset of a page in ${block.idstr}`, { found, expected });
+    }
+    return pageIndex;
+  }
+
+  /** QEMU up to 8.x would take any value, but nothing ever sent another than 0. */
+  #checkFill(headBytes: number): void {
+    const fill = this.#queue.peekU8(headBytes);
+    if (fill === 0) return;
+    const at = this.#queue.offset + headBytes;
+    throw this.#queue.error('bad-page', 'fill value of a zero page', { found: hex(fill), expected: '0' }, at);
+  }
+}
+
+/** Whether a RAM record may start with this word: a plausibility check for a search, not for decoding. */
+export function isPlausibleRamWord(high: number, low: number): boolean {
+  const flags = low & RAM_FLAG_MASK;
+  if (flags === RamFlag.eos || flags === RamFlag.multifdFlush) return high === 0 && low === flags;
+  const kind = flags & ~RamFlag.continue;
+  const isPage =
+    kind === RamFlag.page ||
+    kind === RamFlag.zero ||
+    kind === RamFlag.xbzrle ||
+    kind === RamFlag.compressPage;
+  return isPage && high < 0x4000;
+}
