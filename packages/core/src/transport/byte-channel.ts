@@ -7,21 +7,36 @@ export interface ByteChannel {
   readonly name: string;
   /** Whether the peer can answer on the same channel. */
   readonly duplex: boolean;
+  /** Bytes handed to the kernel; grows when a write is finished, so that it shows what the peer takes. */
   readonly bytesWritten: number;
+  /** Bytes given by `read`. */
   readonly bytesRead: number;
   /**
-   * Queues bytes without copying them: they must not change before `drained()` or `flushed()` resolved.
+   * Rejects with the first failure; never resolves. A failure is only seen while something is written or
+   * read; a clean end of the peer is none. Nobody has to listen to it.
+   */
+  readonly failed: Promise<never>;
+  /**
+   * Queues bytes without copying them: they must not change while they are queued, which they are until
+   * `flushed()` resolved or `bytesWritten` has passed them (after `drained()` up to the high-water mark still
+   * is). Guest RAM, which may change, is the exception: a page that changes is sent again anyway.
    * Returns false when more than the high-water mark is queued: the caller should await `drained()`.
    * Writing after a failure does nothing; the failure is in `drained`, `flushed` and `failed`.
    */
   write(bytes: Uint8Array): boolean;
   /** Resolves when less than the high-water mark is queued. Rejects on failure. */
   drained(): Promise<void>;
-  /** Resolves when everything was handed to the kernel. Rejects on failure. */
+  /** Resolves when everything written so far was handed to the kernel. Rejects on failure. */
   flushed(): Promise<void>;
-  /** The next bytes from the peer, or undefined at its end. Rejects on failure. One call at a time. */
+  /**
+   * The next bytes from the peer, or undefined at its end and after `close`. Rejects on failure. One call at
+   * a time. The bytes are valid until the next call: their memory is used again.
+   */
   read(): Promise<Uint8Array | undefined>;
-  /** Flushes, ends the write direction, and closes. */
+  /**
+   * Flushes, ends the write direction, waits a limited time for the peer's end, and closes. Rejects when not
+   * everything could be flushed, and after a failure with that failure.
+   */
   close(): Promise<void>;
   /** Closes at once; pending operations reject with `error`. Never throws. */
   destroy(error: Error): void;

@@ -1,1 +1,5 @@
-export {};
+export type { ByteChannel } from './byte-channel.ts';
+export { type ConnectChannelOptions, type ConnectOptions, connect, connectSocket } from './connect.ts';
+export { listen } from './listen.ts';
+export type { AcceptedChannel, Listener, ListenOptions } from './listener.ts';
+export { formatUri, type MigrationAddress, parseUri, type SocketAddress } from './uri.ts';
