@@ -1,1 +1,31 @@
-export {};
+export type {
+  Capture,
+  CaptureContent,
+  CaptureFormat,
+  CaptureIoOptions,
+  CaptureProgress,
+  CaptureStats,
+} from './capture.ts';
+export { extractBlock } from './extract.ts';
+export { inspectCapture } from './inspect.ts';
+export { type LoadCaptureOptions, loadCapture } from './load.ts';
+export { CapturedMachine, type CapturedMachineOptions } from './machine.ts';
+export type { ReadOptions } from './read-progress.ts';
+export type {
+  BlockReport,
+  CaptureReport,
+  CommandReport,
+  ConfigurationReport,
+  Damage,
+  DeviceReport,
+  FieldReport,
+  LoadAdvice,
+  PageReport,
+  RamReport,
+  SubsectionReport,
+  VmdescReport,
+} from './report.ts';
+export { type CaptureResult, CaptureTarget, type CaptureTargetOptions } from './target.ts';
+export { writeCapture } from './write-capture.ts';
+export { writeMappedRam } from './write-mapped-ram.ts';
+export { writeStream } from './write-stream.ts';

@@ -1,1 +1,2 @@
-export {};
+export type { PageConnection } from './channel-set.ts';
+export { IncomingMigration, type IncomingParts } from './incoming.ts';

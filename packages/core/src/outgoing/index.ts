@@ -1,1 +1,2 @@
-export {};
+export { type OutgoingGuest, OutgoingMigration, type OutgoingParts } from './outgoing.ts';
+export type { ProtocolSwitches } from './switches.ts';

@@ -1,0 +1,158 @@
+import { MigrationError } from '../error.ts';
+import type { DeviceState, GuestMemory, IncomingDescription, IncomingGuest } from '../guest/contract.ts';
+import type { RamBlock } from '../memory/ram-block.ts';
+import type { ConfigurationSection } from '../wire/messages.ts';
+import { formatUuid, sameUuid } from '../wire/uuid.ts';
+import { allocateBlocks } from './allocate.ts';
+import { AtomicFile } from './atomic-file.ts';
+import { type CaptureFormat, type CaptureProgress, IGNORE_SHARED_CAPABILITY, knownUuid } from './capture.ts';
+import { checkCancelled, fileError } from './file-error.ts';
+import { writeContent } from './write-capture.ts';
+
+export interface CaptureTargetOptions {
+  /** The file that the guest goes to; it appears under this name only when it is whole. */
+  path: string;
+  format: CaptureFormat;
+  /** The UUID that the guest must have, 16 bytes. */
+  uuid?: Uint8Array;
+  /** Limit of the guest's RAM in bytes. */
+  maxRamBytes?: number;
+  /** Called while the file is written: bytes of RAM. */
+  onProgress?: (progress: CaptureProgress) => void;
+}
+
+/** What was captured. */
+export interface CaptureResult {
+  path: string;
+  format: CaptureFormat;
+  /** Size of the file; a mapped-ram file takes less room on the disk. */
+  bytes: number;
+  blocks: { idstr: string; bytes: number }[];
+  machine: string;
+  uuid?: Uint8Array;
+}
+
+interface Prepared {
+  readonly file: AtomicFile;
+  readonly configuration: ConfigurationSection;
+  readonly memory: readonly RamBlock[];
+  readonly ramSectionId: number;
+}
+
+/**
+ * A destination that keeps the guest in a file instead of running it. The file is written when the device
+ * state has come, so the guest is held in memory until then.
+ */
+export class CaptureTarget implements IncomingGuest {
+  readonly uuid?: Uint8Array;
+  readonly #options: CaptureTargetOptions;
+  #prepared: Prepared | undefined;
+  /** Aborted by `discard`, also while `prepare` or `load` is under way. */
+  #abort = new AbortController();
+  #result: CaptureResult | undefined;
+
+  constructor(options: CaptureTargetOptions) {
+    this.#options = options;
+    this.uuid = knownUuid(options.uuid);
+  }
+
+  /** What was captured; absent until `load` has resolved. */
+  get result(): CaptureResult | undefined {
+    return this.#result;
+  }
+
+  /**
+   * Creates the temporary file, so that a bad path fails before the guest has moved, and allocates the RAM.
+   * @throws MigrationError `uuid-mismatch`, `unsupported`, `bad-configuration`, `limit-exceeded`, `file-failed`
+   */
+  async prepare(description: IncomingDescription): Promise<GuestMemory> {
+    await this.discard();
+    const configuration = this.#configurationToKeep(description);
+    const abort = new AbortController();
+    this.#abort = abort;
+    const file = await AtomicFile.create(this.#options.path);
+    try {
+      checkCancelled(abort.signal, file.path);
+      const memory = allocateBlocks(description.blocks, this.#options.maxRamBytes);
+      const { ramSectionId } = description;
+      this.#prepared = { file, configuration, memory, ramSectionId };
+      return { blocks: memory.map((block) => block.toMemory()), dirtyLog: { kind: 'none' } };
+    } catch (error) {
+      await file.discard();
+      throw error;
+    }
+  }
+
+  /** Writes the file. Resolves when it is whole, on the disk and under its name. */
+  async load(deviceState: DeviceState): Promise<void> {
+    const prepared = this.#prepared;
+    if (prepared === undefined)
+      throw new MigrationError('internal', 'a capture was loaded before it was prepared');
+    const { file, configuration, memory, ramSectionId } = prepared;
+    const { signal } = this.#abort;
+    const { format, onProgress } = this.#options;
+    const content = { configuration, memory, ramSectionId, deviceState };
+    let bytes: number;
+    try {
+      await writeContent(file.handle, file.path, format, content, { onProgress, signal });
+      bytes = (await file.handle.stat()).size;
+      await file.commit(signal);
+    } catch (error) {
+      this.#prepared = undefined;
+      await file.discard();
+      // Whatever fails after a discard fails because of it: the file is closed.
+      checkCancelled(signal, file.path);
+      throw fileError(error, file.path, `write ${file.path}`);
+    }
+    this.#prepared = undefined;
+    this.#result = {
+      path: file.path,
+      format,
+      bytes,
+      blocks: memory.map((block) => ({ idstr: block.idstr, bytes: block.usedLengthBytes })),
+      machine: configuration.machine,
+      uuid: configuration.uuid,
+    };
+  }
+
+  /** Nothing runs here. */
+  start(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /**
+   * Stops writing and removes the temporary file. A file that is complete stays: the source may have been told
+   * that its guest is safe in it.
+   */
+  async discard(): Promise<void> {
+    const prepared = this.#prepared;
+    this.#prepared = undefined;
+    this.#abort.abort();
+    await prepared?.file.discard();
+  }
+
+  #configurationToKeep({ configuration, uuid }: IncomingDescription): ConfigurationSection {
+    if (configuration === undefined) {
+      throw new MigrationError(
+        'bad-configuration',
+        'a stream without configuration section cannot be captured: its machine type is not known',
+      );
+    }
+    if (configuration.capabilities?.includes(IGNORE_SHARED_CAPABILITY) === true) {
+      throw new MigrationError(
+        'unsupported',
+        `a capture of a guest whose shared memory stays behind (${IGNORE_SHARED_CAPABILITY})`,
+      );
+    }
+    for (const learned of [knownUuid(uuid), knownUuid(configuration.uuid)]) {
+      if (this.uuid === undefined || learned === undefined) continue;
+      if (!sameUuid(this.uuid, learned)) {
+        throw new MigrationError('uuid-mismatch', 'the guest has another UUID', {
+          found: formatUuid(learned),
+          expected: formatUuid(this.uuid),
+        });
+      }
+    }
+    return { ...configuration, uuid: knownUuid(uuid) ?? knownUuid(configuration.uuid) ?? this.uuid };
+  }
+}

@@ -1,0 +1,113 @@
+import type { MigrationResult, MigrationStatus, Progress, RamStats } from '../control/progress.ts';
+import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import type { ChannelStats, PageReceiver } from '../page-channels.ts';
+import type { ByteChannel } from '../transport/byte-channel.ts';
+
+/** Times and counters of an incoming migration, in the terms of `query-migrate`. */
+export class IncomingStats {
+  normalPages = 0;
+  zeroPages = 0;
+  syncs = 0;
+  totalBytes = 0;
+  readonly #onStatus: (status: MigrationStatus) => void;
+  #status: MigrationStatus = 'none';
+  #main: ByteChannel | undefined;
+  #receiver: Pick<PageReceiver<never>, 'stats'> | undefined;
+  #beginMs: number | undefined;
+  #deviceMs: number | undefined;
+  #endMs: number | undefined;
+  #activeMs: number | undefined;
+
+  constructor(onStatus: (status: MigrationStatus) => void) {
+    this.#onStatus = onStatus;
+  }
+
+  setStatus(status: MigrationStatus): void {
+    if (status === this.#status) return;
+    this.#status = status;
+    if (status === 'device') this.#deviceMs = performance.now();
+    this.#onStatus(status);
+  }
+
+  /** The first connection is there. */
+  begin(main: ByteChannel, receiver: Pick<PageReceiver<never>, 'stats'> | undefined): void {
+    this.#main = main;
+    this.#receiver = receiver;
+    this.#beginMs = performance.now();
+    this.setStatus('active');
+  }
+
+  /** The first page can come. */
+  ready(): void {
+    this.#activeMs ??= performance.now();
+  }
+
+  guestTaken(): void {
+    this.#endMs = performance.now();
+  }
+
+  movedBytes(): number {
+    let bytes = (this.#main?.bytesRead ?? 0) + (this.#main?.bytesWritten ?? 0);
+    for (const channel of this.#channels()) bytes += channel.bytes;
+    return bytes;
+  }
+
+  progress(): Progress {
+    return {
+      status: this.#status,
+      role: 'destination',
+      elapsedMs: this.#beginMs === undefined ? 0 : performance.now() - this.#beginMs,
+      ram: this.#ramStats(),
+      channels: this.#channels(),
+    };
+  }
+
+  result(returnPath: boolean, warnings: string[]): MigrationResult {
+    const end = this.#endMs ?? performance.now();
+    const begin = this.#beginMs ?? end;
+    return {
+      status: 'completed',
+      role: 'destination',
+      totalTimeMs: end - begin,
+      downtimeMs: end - (this.#deviceMs ?? end),
+      setupTimeMs: (this.#activeMs ?? begin) - begin,
+      ram: this.#ramStats(),
+      channels: this.#channels(),
+      returnPath,
+      warnings,
+    };
+  }
+
+  #ramStats(): RamStats {
+    let normal = this.normalPages;
+    let zero = this.zeroPages;
+    let multifdBytes = 0;
+    for (const channel of this.#channels()) {
+      normal += channel.normalPages;
+      zero += channel.zeroPages;
+      multifdBytes += channel.bytes;
+    }
+    const transferred = multifdBytes + (this.#main?.bytesRead ?? 0);
+    const elapsedMs = (this.#endMs ?? performance.now()) - (this.#beginMs ?? performance.now());
+    return {
+      transferred,
+      remaining: 0,
+      total: this.totalBytes,
+      duplicate: zero,
+      normal,
+      'normal-bytes': normal * TARGET_PAGE_BYTES,
+      'dirty-pages-rate': 0,
+      mbps: elapsedMs > 0 ? (transferred * 8) / elapsedMs / 1000 : 0,
+      'dirty-sync-count': this.syncs,
+      'page-size': TARGET_PAGE_BYTES,
+      'multifd-bytes': multifdBytes,
+      'pages-per-second': elapsedMs > 0 ? Math.round(((normal + zero) / elapsedMs) * 1000) : 0,
+      'precopy-bytes': transferred,
+      'downtime-bytes': 0,
+    };
+  }
+
+  #channels(): ChannelStats[] {
+    return this.#receiver?.stats() ?? [];
+  }
+}

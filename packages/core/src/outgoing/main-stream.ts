@@ -1,0 +1,73 @@
+import type { DeviceState } from '../guest/contract.ts';
+import type { RamBlock } from '../memory/ram-block.ts';
+import type { ByteChannel } from '../transport/byte-channel.ts';
+import { encodeCommand, encodePing } from '../wire/command.ts';
+import { encodeConfiguration, encodeStreamHeader } from '../wire/configuration.ts';
+import { Command, type DeviceSection } from '../wire/messages.ts';
+import { encodeRamBlocks, RAM_VERSION } from '../wire/ram-records.ts';
+import {
+  encodeDeviceSection,
+  encodeEof,
+  encodeFooter,
+  encodeSectionEnd,
+  encodeSectionPart,
+  encodeSectionStart,
+} from '../wire/section.ts';
+import { encodeVmdesc } from '../wire/vmdesc.ts';
+
+/** Writes everything of the main stream but the pages. */
+export class MainStreamWriter {
+  readonly #channel: ByteChannel;
+  readonly #ramSectionId: number;
+
+  constructor(channel: ByteChannel, ramSectionId: number) {
+    this.#channel = channel;
+    this.#ramSectionId = ramSectionId;
+  }
+
+  /** Capabilities are those of this transfer, not those with which a capture was taken: none is validated. */
+  header(machine: string, uuid: Uint8Array | undefined): void {
+    this.#channel.write(encodeStreamHeader());
+    this.#channel.write(encodeConfiguration(uuid === undefined ? { machine } : { machine, uuid }));
+  }
+
+  /** A PING follows, as QEMU does it: its PONG shows that the destination reads. */
+  openReturnPath(): void {
+    this.#channel.write(encodeCommand(Command.openReturnPath));
+    this.#channel.write(encodePing(1));
+  }
+
+  ramStart(blocks: readonly RamBlock[]): void {
+    const header = { sectionId: this.#ramSectionId, idstr: 'ram', instanceId: 0, versionId: RAM_VERSION };
+    this.#channel.write(encodeSectionStart(header));
+    const totalBytes = blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
+    this.#channel.write(encodeRamBlocks(totalBytes, blocks));
+  }
+
+  ramPart(): void {
+    this.#channel.write(encodeSectionPart(this.#ramSectionId));
+  }
+
+  ramEnd(): void {
+    this.#channel.write(encodeSectionEnd(this.#ramSectionId));
+  }
+
+  footer(): void {
+    this.#channel.write(encodeFooter(this.#ramSectionId));
+  }
+
+  switchoverStart(): void {
+    this.#channel.write(encodeCommand(Command.switchoverStart));
+  }
+
+  deviceSections(sections: readonly DeviceSection[]): void {
+    for (const section of sections) this.#channel.write(encodeDeviceSection(section));
+  }
+
+  /** The device sections, the end of the stream, and the description behind it. */
+  devices(state: DeviceState): void {
+    this.deviceSections(state.sections);
+    this.#channel.write(encodeEof());
+    if (state.vmdesc !== undefined) this.#channel.write(encodeVmdesc(state.vmdesc));
+  }
+}

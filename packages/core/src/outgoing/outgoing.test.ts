@@ -1,0 +1,269 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { type MigrateOptions, resolveMigrateOptions, resolveReceiveOptions } from '../control/options.ts';
+import type { MigrationStatus } from '../control/progress.ts';
+import { MigrationError } from '../error.ts';
+import { IncomingMigration } from '../incoming/incoming.ts';
+import { InThreadPages } from '../testing/in-thread-pages.ts';
+import { MemoryChannel } from '../testing/memory-channel.ts';
+import { deviceState, TestGuest, TestTarget } from '../testing/test-guests.ts';
+import type { AcceptedChannel, Listener } from '../transport/index.ts';
+import { OutgoingMigration } from './outgoing.ts';
+import type { ProtocolSwitches } from './switches.ts';
+
+/** Gives the channels of a test, one after the other. */
+class TestListener implements Listener {
+  readonly address = 'test:';
+  readonly #ready: AcceptedChannel[] = [];
+  #wake = Promise.withResolvers<void>();
+  #closed = false;
+
+  add(channel: AcceptedChannel): void {
+    this.#ready.push(channel);
+    this.#wake.resolve();
+  }
+
+  async accept(): Promise<AcceptedChannel> {
+    for (;;) {
+      if (this.#closed) throw new MigrationError('cancelled', 'closed');
+      const next = this.#ready.shift();
+      if (next !== undefined) return next;
+      await this.#wake.promise;
+      this.#wake = Promise.withResolvers<void>();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#wake.resolve();
+  }
+}
+
+interface Setup {
+  options?: MigrateOptions;
+  machine?: string;
+  duplex?: boolean;
+  receiver?: boolean;
+}
+
+function setUp({ options = {}, machine, duplex = true, receiver = true }: Setup = {}) {
+  const resolved = resolveMigrateOptions({ stallTimeoutMs: 2000, ...options });
+  const guest = new TestGuest(machine);
+  const target = new TestTarget();
+  const [near, far] = MemoryChannel.pair(duplex);
+  const listener = new TestListener();
+  const statuses: MigrationStatus[] = [];
+  let pages: InThreadPages | undefined;
+  let switches: ProtocolSwitches | undefined;
+  const outgoing = new OutgoingMigration({
+    guest,
+    options: resolved,
+    connect: async () => {
+      listener.add({ kind: 'main', channel: far });
+      for (let channel = 0; resolved.multifd && channel < resolved.multifdChannels; channel++) {
+        const connection = { destroy() {} } as never;
+        listener.add({ kind: 'multifd', channel, uuid: guest.uuid, connection });
+      }
+      return near;
+    },
+    createSender: (given) => {
+      switches = given;
+      pages ??= new InThreadPages(resolved.multifdChannels, given.zeroPageDetection === 'multifd');
+      return pages;
+    },
+    onStatus: (status) => statuses.push(status),
+  });
+  const { multifd, multifdChannels } = resolved;
+  const incoming = new IncomingMigration({
+    guest: target,
+    options: resolveReceiveOptions({ multifd, multifdChannels, stallTimeoutMs: 2000 }),
+    listener,
+    createReceiver: () => {
+      pages ??= new InThreadPages(multifdChannels, true);
+      return pages;
+    },
+  });
+  return {
+    guest,
+    target,
+    near,
+    far,
+    listener,
+    statuses,
+    outgoing,
+    incoming,
+    receiver,
+    switches: () => switches,
+    pages: () => pages,
+  };
+}
+
+function assertSameRam(guest: TestGuest, target: TestTarget): void {
+  for (const [index, block] of guest.blocks.entries()) {
+    assert.equal(target.blocks[index]!.idstr, block.idstr);
+    assert.ok(
+      Buffer.from(block.bytes).equals(Buffer.from(target.blocks[index]!.bytes)),
+      `${block.idstr} differs`,
+    );
+  }
+}
+
+const CASES: [string, Setup][] = [
+  ['plain', {}],
+  ['plain, legacy machine', { machine: 'pc-i440fx-7.2' }],
+  ['plain, zero pages as pages', { options: { zeroPageDetection: 'none' } }],
+  ['multifd', { options: { multifd: true } }],
+  ['multifd, 3 channels', { options: { multifd: true, multifdChannels: 3 } }],
+  [
+    'multifd, machine 7.2: sync at each section end',
+    { options: { multifd: true }, machine: 'pc-i440fx-7.2' },
+  ],
+  ['multifd, machine 8.2: zero pages on main', { options: { multifd: true }, machine: 'pc-q35-8.2' }],
+];
+
+for (const [name, setup] of CASES) {
+  test(`${name}: a writing guest arrives whole`, async () => {
+    const { guest, target, outgoing, incoming, statuses } = setUp(setup);
+    let value = 1;
+    const writer = setInterval(() => {
+      for (let i = 0; i < 5; i++) guest.write(Math.floor(Math.random() * 300), value++ & 0xff);
+    }, 1);
+    const [sent, received] = await Promise.all([outgoing.run(), incoming.run()]);
+    clearInterval(writer);
+    assertSameRam(guest, target);
+    assert.deepEqual(target.state, deviceState());
+    assert.ok(target.started);
+    assert.ok(!guest.control.running, 'the source stays stopped');
+    assert.deepEqual(guest.calls, ['inactivate', 'save']);
+    assert.deepEqual(statuses, ['setup', 'active', 'device', 'completed']);
+    assert.equal(sent.returnPath, true);
+    assert.equal(received.returnPath, true);
+    assert.ok(sent.ram.normal >= 154, `${sent.ram.normal} normal pages`);
+    assert.equal(target.description?.configuration?.machine, guest.machine);
+    assert.deepEqual(target.description?.uuid, guest.uuid);
+  });
+}
+
+test('the machine version decides about sync mode, zero pages and SWITCHOVER_START', async () => {
+  for (const [machine, expected] of [
+    [
+      'pc-i440fx-7.2',
+      { flushAfterEachSection: true, zeroPageDetection: 'legacy', sendSwitchoverStart: false },
+    ],
+    ['pc-q35-8.1', { flushAfterEachSection: false, zeroPageDetection: 'legacy', sendSwitchoverStart: false }],
+    [
+      'pc-i440fx-9.2',
+      { flushAfterEachSection: false, zeroPageDetection: 'multifd', sendSwitchoverStart: false },
+    ],
+    [
+      'pc-i440fx-10.0',
+      { flushAfterEachSection: false, zeroPageDetection: 'multifd', sendSwitchoverStart: true },
+    ],
+  ] as const) {
+    const { outgoing, incoming, switches } = setUp({ machine, options: { multifd: true } });
+    await Promise.all([outgoing.run(), incoming.run()]);
+    assert.deepEqual(switches(), expected, machine);
+  }
+});
+
+test('a machine without a version is refused with multifd, and taken when told', async () => {
+  const { outgoing, guest, incoming } = setUp({ machine: 'microvm', options: { multifd: true } });
+  incoming.run().catch(() => {});
+  await assert.rejects(outgoing.run(), { code: 'bad-option', message: /multifd-flush-after-each-section/ });
+  assert.ok(guest.control.running);
+  incoming.cancel();
+  const told = setUp({ machine: 'microvm', options: { multifd: true, multifdFlushAfterEachSection: false } });
+  await Promise.all([told.outgoing.run(), told.incoming.run()]);
+  assertSameRam(told.guest, told.target);
+});
+
+test('a destination that cannot load the guest: SHUT 1, and the source runs on', async () => {
+  const { guest, target, outgoing, incoming } = setUp();
+  target.loadError = new MigrationError('file-failed', 'the disk is full');
+  const received = assert.rejects(incoming.run(), { code: 'file-failed', phase: 'device' });
+  await assert.rejects(outgoing.run(), { code: 'destination-failed', message: /SHUT 1/ });
+  await received;
+  assert.ok(guest.control.running);
+  assert.deepEqual(guest.calls, ['inactivate', 'save', 'activate']);
+  assert.ok(target.discarded && !target.started);
+});
+
+test('a connection that breaks anywhere leaves the guest running and no half-guest', async () => {
+  const whole = setUp();
+  await Promise.all([whole.outgoing.run(), whole.incoming.run()]);
+  const total = whole.near.bytesWritten;
+  for (let cut = 0; cut < 24; cut++) {
+    const { guest, target, near, far, outgoing, incoming } = setUp();
+    const at = Math.floor((total * cut) / 24);
+    near.onWrite = (soFar) => {
+      if (soFar < at) return;
+      near.destroy(new MigrationError('connection-lost', 'cut', { channel: 'main', offset: soFar }));
+      far.destroy(new MigrationError('connection-lost', 'cut', { channel: 'main', offset: soFar }));
+    };
+    const received = incoming.run().then(
+      () => assert.fail('the destination took a cut stream'),
+      (error) => assert.ok(['connection-lost', 'truncated'].includes(error.code), error.code),
+    );
+    await assert.rejects(outgoing.run(), (error: MigrationError) => {
+      assert.ok(['connection-lost', 'destination-failed'].includes(error.code), error.code);
+      return true;
+    });
+    await received;
+    assert.ok(guest.control.running, `cut at ${at}`);
+    assert.ok(target.discarded && !target.started);
+  }
+});
+
+test('cancel takes effect while the peer reads nothing', async () => {
+  const { guest, near, outgoing, incoming } = setUp();
+  near.stuck = true;
+  incoming.run().catch(() => {});
+  const started = performance.now();
+  setTimeout(() => outgoing.cancel(), 50);
+  await assert.rejects(outgoing.run(), { code: 'cancelled' });
+  assert.ok(performance.now() - started < 1000);
+  assert.ok(guest.control.running);
+  incoming.cancel();
+});
+
+test('a broken page channel fails the migration', async () => {
+  const { guest, outgoing, incoming, pages } = setUp({
+    options: { multifd: true, maxBandwidthBytesPerSecond: 200_000 },
+  });
+  incoming.run().catch(() => {});
+  setTimeout(
+    () => pages()!.breakWith(new MigrationError('bad-packet', 'broken', { channel: 'multifd 1' })),
+    30,
+  );
+  await assert.rejects(outgoing.run(), { code: 'bad-packet', channel: 'multifd 1' });
+  assert.ok(pages()!.aborted !== undefined);
+  assert.ok(guest.control.running);
+});
+
+test('nothing moves: stall-timeout', async () => {
+  const { guest, near, outgoing, incoming } = setUp({ options: { stallTimeoutMs: 100 } });
+  near.stuck = true;
+  incoming.run().catch(() => {});
+  await assert.rejects(outgoing.run(), { code: 'stall-timeout' });
+  assert.ok(guest.control.running);
+  incoming.cancel();
+});
+
+test('without a return path the result says so', async () => {
+  const { outgoing, incoming } = setUp({ duplex: false });
+  const [sent, received] = await Promise.all([outgoing.run(), incoming.run()]);
+  assert.equal(sent.returnPath, false);
+  assert.match(sent.warnings[0]!, /no return path/);
+  assert.equal(received.returnPath, false);
+});
+
+test('max-bandwidth is kept', async () => {
+  const { outgoing, incoming } = setUp({
+    options: { maxBandwidthBytesPerSecond: 2_000_000, zeroPageDetection: 'none' },
+  });
+  const started = performance.now();
+  const [sent] = await Promise.all([outgoing.run(), incoming.run()]);
+  const seconds = (performance.now() - started) / 1000;
+  // 308 pages are 1.26 MB; the last bytes within the downtime limit are sent at full speed.
+  assert.ok(seconds > 0.15, `${seconds} s for ${sent.ram.transferred} bytes`);
+});

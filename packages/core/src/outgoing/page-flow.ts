@@ -1,0 +1,196 @@
+import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import type { PageSender } from '../page-channels.ts';
+import type { ByteChannel } from '../transport/byte-channel.ts';
+import type { DeviceSection } from '../wire/messages.ts';
+import { encodeEos, encodeMultifdFlush } from '../wire/ram-records.ts';
+import { MainPages } from './main-pages.ts';
+import type { MainStreamWriter } from './main-stream.ts';
+import { type Pacer, WINDOW_MS } from './pacer.ts';
+import type { RamIteration } from './ram-iteration.ts';
+import type { ProtocolSwitches } from './switches.ts';
+
+interface PageFlowParts {
+  readonly ram: RamIteration;
+  readonly channel: ByteChannel;
+  readonly stream: MainStreamWriter;
+  readonly switches: ProtocolSwitches;
+  readonly pacer: Pacer;
+  readonly sender: PageSender | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** How many pages are taken from the bitmap at a time on the main channel. */
+const MAIN_BATCH_PAGES = 64;
+/** How long the event loop may be held, ms. */
+const BREATH_MS = 20;
+
+/**
+ * Moves pages from the bitmap to where they travel (page channels or main channel), inside RAM sections,
+ * with the sync points between main channel and page channels at the places that the destination expects.
+ */
+export class PageFlow {
+  readonly main: MainPages;
+  /** Pages handed to page channels since the start. */
+  #submittedPages = 0;
+  readonly #parts: PageFlowParts;
+  readonly #batch: Uint32Array;
+  readonly #batchPages: number;
+  #nextBreathMs = 0;
+
+  constructor(parts: PageFlowParts) {
+    this.#parts = parts;
+    this.main = new MainPages(parts.channel, parts.ram.blocks);
+    this.#batchPages = parts.sender?.pagesPerSubmit ?? MAIN_BATCH_PAGES;
+    this.#batch = new Uint32Array(this.#batchPages);
+  }
+
+  /** Pages handed to page channels that have not left yet. */
+  get queuedPages(): number {
+    const { sender } = this.#parts;
+    if (sender === undefined) return 0;
+    let done = 0;
+    for (const channel of sender.stats()) done += channel.normalPages + channel.zeroPages;
+    return Math.max(0, this.#submittedPages - done);
+  }
+
+  /** What is still to be sent: dirty pages and queued ones. */
+  pendingBytes(): number {
+    return this.#parts.ram.dirtyBytes + this.queuedPages * TARGET_PAGE_BYTES;
+  }
+
+  /** Bytes on the wire so far, all channels. */
+  wireBytes(): number {
+    let bytes = this.#parts.channel.bytesWritten;
+    for (const channel of this.#parts.sender?.stats() ?? []) bytes += channel.bytes;
+    return bytes;
+  }
+
+  /** SECTION_START with the block list and the first sync point; then the device sections that precede pages. */
+  async writeStart(early: readonly DeviceSection[]): Promise<void> {
+    const { stream, ram } = this.#parts;
+    stream.ramStart(ram.blocks);
+    await this.#syncPerPass();
+    await this.#endSection();
+    stream.deviceSections(early);
+  }
+
+  /** SECTION_PART: pages until the time is up, the bandwidth used, or the scan has come to its end. */
+  async writePart(limitMs: number): Promise<void> {
+    const { ram, stream, signal, pacer } = this.#parts;
+    stream.ramPart();
+    const deadline = performance.now() + limitMs;
+    for (;;) {
+      signal.throwIfAborted();
+      if (pacer.maxBandwidthBytesPerSecond !== 0) {
+        const waitMs = pacer.waitMs(this.wireBytes() + this.queuedPages * TARGET_PAGE_BYTES);
+        if (waitMs > 0) {
+          await this.#flushMain();
+          await new Promise((resolve) => setTimeout(resolve, Math.min(waitMs, WINDOW_MS)));
+          break;
+        }
+      }
+      const count = ram.next(this.#batch, this.#batchPages);
+      if (count === 0) {
+        await this.#syncPerPass();
+        break;
+      }
+      await this.#send(ram.blockIndex, count);
+      await this.#breathe();
+      if (performance.now() >= deadline) break;
+    }
+    await this.#endSection();
+  }
+
+  /** SECTION_END: everything that is left, at full speed; the guest stands still. */
+  async writeEnd(): Promise<void> {
+    const { ram, stream } = this.#parts;
+    stream.ramEnd();
+    // From where the scan stands to the last block, and from the first block to there: two rounds at most.
+    for (let round = 0; round < 2; round++) {
+      for (
+        let count = ram.next(this.#batch, this.#batchPages);
+        count > 0;
+        count = ram.next(this.#batch, this.#batchPages)
+      ) {
+        await this.#send(ram.blockIndex, count);
+        await this.#breathe();
+      }
+      // One round in any case: device state must not be loaded before the last page is in place.
+      await this.#syncPerPass();
+      if (ram.dirtyPages === 0) break;
+    }
+    await this.#endSection();
+  }
+
+  async #send(blockIndex: number, count: number): Promise<void> {
+    const { sender, switches } = this.#parts;
+    if (sender === undefined) {
+      await this.#sendOnMain(blockIndex, count, switches.zeroPageDetection !== 'none');
+      return;
+    }
+    const rest = switches.zeroPageDetection === 'legacy' ? await this.#zerosToMain(blockIndex, count) : count;
+    if (rest === 0) return;
+    while (!sender.submit(blockIndex, this.#batch, rest)) await this.#wait(sender.drained());
+    this.#submittedPages += rest;
+  }
+
+  async #sendOnMain(blockIndex: number, count: number, detectZero: boolean): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      const page = this.#batch[i]!;
+      const room =
+        detectZero && this.main.isZero(blockIndex, page)
+          ? this.main.addZero(blockIndex, page)
+          : this.main.addPage(blockIndex, page);
+      if (!room) await this.#wait(this.#parts.channel.drained());
+    }
+  }
+
+  /** Up to QEMU 8.2 zero pages travel on the main channel. Keeps the others in the batch. */
+  async #zerosToMain(blockIndex: number, count: number): Promise<number> {
+    let rest = 0;
+    for (let i = 0; i < count; i++) {
+      const page = this.#batch[i]!;
+      if (!this.main.isZero(blockIndex, page)) this.#batch[rest++] = page;
+      else if (!this.main.addZero(blockIndex, page)) await this.#wait(this.#parts.channel.drained());
+    }
+    return rest;
+  }
+
+  /** A sync point of the per-pass mode: SYNC on every channel, and the word that waits for them. */
+  async #syncPerPass(): Promise<void> {
+    const { sender, switches, channel } = this.#parts;
+    if (sender === undefined || switches.flushAfterEachSection) return;
+    await this.#wait(sender.sync());
+    this.main.flush();
+    channel.write(encodeMultifdFlush());
+  }
+
+  async #endSection(): Promise<void> {
+    const { sender, switches, channel, stream } = this.#parts;
+    if (sender !== undefined && switches.flushAfterEachSection) await this.#wait(sender.sync());
+    this.main.flush();
+    channel.write(encodeEos());
+    stream.footer();
+    await this.#flushMain();
+  }
+
+  /** Hands over what was gathered, and waits when the channel is full. */
+  async #flushMain(): Promise<void> {
+    this.main.flush();
+    await this.#wait(this.#parts.channel.drained());
+  }
+
+  /** Both kinds of channel reject what waits on them when the migration is ended. */
+  async #wait(done: Promise<void>): Promise<void> {
+    await done;
+    this.#parts.signal.throwIfAborted();
+  }
+
+  /** A fast peer takes everything at once: the event loop gets its turn all the same. */
+  async #breathe(): Promise<void> {
+    if (performance.now() < this.#nextBreathMs) return;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#parts.signal.throwIfAborted();
+    this.#nextBreathMs = performance.now() + BREATH_MS;
+  }
+}

@@ -1,0 +1,40 @@
+import type { ResolvedMigrateOptions, ZeroPageDetection } from '../control/options.ts';
+import { MigrationError } from '../error.ts';
+import { compatOf, machineVersion } from '../wire/machine-compat.ts';
+
+/** What the machine version (or the caller) decides about the bytes on the wire. */
+export interface ProtocolSwitches {
+  /** One multifd sync at every RAM section's end, without FLUSH words (QEMU up to 8.0). */
+  readonly flushAfterEachSection: boolean;
+  readonly zeroPageDetection: ZeroPageDetection;
+  readonly sendSwitchoverStart: boolean;
+}
+
+/**
+ * Derives the switches from the machine's name; options override them one by one.
+ *
+ * A wrong sync mode can end as `completed` with a dead guest, so a name without a version is never
+ * guessed at: with multifd it needs `multifd-flush-after-each-section`. For the other two a value exists
+ * that every QEMU accepts.
+ *
+ * @throws MigrationError `bad-option`
+ */
+export function protocolSwitches(machine: string, options: ResolvedMigrateOptions): ProtocolSwitches {
+  const version = machineVersion(machine);
+  const compat = version === undefined ? undefined : compatOf(version);
+  const flushAfterEachSection =
+    options.multifdFlushAfterEachSection ?? compat?.multifdFlushAfterEachSection ?? !options.multifd;
+  if (options.multifd && options.multifdFlushAfterEachSection === undefined && compat === undefined) {
+    throw new MigrationError(
+      'bad-option',
+      'the machine name carries no QEMU version, so multifd needs multifd-flush-after-each-section ' +
+        '(on for machine types up to 8.0, off for later ones)',
+      { found: JSON.stringify(machine), expected: 'a name such as pc-i440fx-10.0' },
+    );
+  }
+  return {
+    flushAfterEachSection,
+    zeroPageDetection: options.zeroPageDetection ?? compat?.zeroPageDetection ?? 'legacy',
+    sendSwitchoverStart: options.sendSwitchoverStart ?? compat?.sendSwitchoverStart ?? false,
+  };
+}

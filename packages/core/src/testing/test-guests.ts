@@ -1,0 +1,97 @@
+import type { DeviceState, Guest, IncomingDescription, IncomingGuest } from '../guest/contract.ts';
+import { RunControl } from '../guest/run-control.ts';
+import { DirtyBitmap } from '../memory/dirty-bitmap.ts';
+import { RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import { encodeText } from '../wire/text.ts';
+
+/** A device section and the description that proves its end. */
+export function deviceState(bytes = 24): DeviceState {
+  const data = Uint8Array.from({ length: bytes }, (_, i) => i);
+  const field = { name: 'data', size: bytes, type: 'buffer' };
+  const description = {
+    page_size: 4096,
+    devices: [{ name: 'timer', instance_id: 0, size: bytes, fields: [field] }],
+  };
+  const section = { sectionId: 9, idstr: 'timer', instanceId: 0, versionId: 2, data };
+  return { early: [], sections: [section], vmdesc: encodeText(JSON.stringify(description)) };
+}
+
+/** A guest whose one vCPU is the test: it writes through `write` while `running` says so. */
+export class TestGuest implements Guest {
+  readonly machine: string;
+  readonly ramSectionId = 2;
+  readonly uuid = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
+  readonly control = RunControl.create(0);
+  readonly blocks = [
+    RamBlock.allocate('pc.ram', 300 * TARGET_PAGE_BYTES),
+    RamBlock.allocate('pc.rom', 8 * TARGET_PAGE_BYTES),
+  ];
+  readonly calls: string[] = [];
+  readonly #bitmaps = this.blocks.map((block) => new DirtyBitmap(block.pageCount));
+
+  constructor(machine = 'pc-i440fx-10.0') {
+    this.machine = machine;
+    for (const block of this.blocks) {
+      for (let page = 0; page < block.pageCount; page += 2)
+        block.bytes.fill(page + 1, page * 4096, page * 4096 + 999);
+    }
+    this.control.start();
+  }
+
+  get memory() {
+    return {
+      blocks: this.blocks.map((block) => block.toMemory()),
+      dirtyLog: { kind: 'write-barrier' as const, bitmaps: this.#bitmaps.map((bitmap) => bitmap.buffer) },
+      runControl: this.control.buffer,
+    };
+  }
+
+  /** One write of the guest: marked dirty after it. */
+  write(page: number, value: number): void {
+    if (!this.control.running) return;
+    this.blocks[0]!.bytes.fill(value, page * 4096, page * 4096 + 100);
+    this.#bitmaps[0]!.set(page);
+  }
+
+  async saveDeviceState(): Promise<DeviceState> {
+    this.calls.push('save');
+    return deviceState();
+  }
+
+  async inactivate(): Promise<void> {
+    this.calls.push('inactivate');
+  }
+
+  async activate(): Promise<void> {
+    this.calls.push('activate');
+  }
+}
+
+/** A destination that takes whatever blocks are announced. */
+export class TestTarget implements IncomingGuest {
+  blocks: RamBlock[] = [];
+  state: DeviceState | undefined;
+  description: IncomingDescription | undefined;
+  started = false;
+  discarded = false;
+  loadError: Error | undefined;
+
+  async prepare(description: IncomingDescription) {
+    this.description = description;
+    this.blocks = description.blocks.map((block) => RamBlock.allocate(block.idstr, block.usedLengthBytes));
+    return { blocks: this.blocks.map((block) => block.toMemory()), dirtyLog: { kind: 'none' as const } };
+  }
+
+  async load(state: DeviceState): Promise<void> {
+    if (this.loadError !== undefined) throw this.loadError;
+    this.state = state;
+  }
+
+  async start(): Promise<void> {
+    this.started = true;
+  }
+
+  async discard(): Promise<void> {
+    this.discarded = true;
+  }
+}
