@@ -1,1 +1,3 @@
-export {};
+export type { Migration } from './engine/coordinator.ts';
+export { migrate, type RunOptions } from './migrate.ts';
+export { type Reception, receive } from './receive.ts';

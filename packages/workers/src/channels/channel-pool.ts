@@ -1,0 +1,146 @@
+import { ERROR_CODES, MigrationError, type PlainMigrationError } from '@pageferry/core';
+import { Piscina } from 'piscina';
+import { PoolWords } from './pool-words.ts';
+
+/** How long a channel may take to end by itself after it was told to, before its thread is killed. */
+const CANCEL_LIMIT_MS = 500;
+/** How long the end of the threads is waited for: a thread inside a native call ends after it. */
+const KILL_LIMIT_MS = 300;
+/** Workers allocate little: a small young generation bounds what they hold until it is collected. */
+const MAX_YOUNG_GENERATION_MB = 4;
+
+/**
+ * The channel workers of one side: a thread per channel, each with one task that lasts as long as its channel.
+ * Keeps the first error of any of them; everything that waits on this side wakes and rejects with it.
+ */
+export class ChannelPool {
+  readonly words = new PoolWords();
+  /** Rejects with the first error; never resolves. */
+  readonly failed: Promise<never>;
+  readonly #entry: URL;
+  readonly #channels: number;
+  #pool: Piscina | undefined;
+  readonly #tasks: Promise<void>[] = [];
+  readonly #reject: (error: Error) => void;
+  #error: Error | undefined;
+  #aborting: Promise<void> | undefined;
+
+  constructor(entry: URL, channels: number) {
+    const { promise, reject } = Promise.withResolvers<never>();
+    promise.catch(() => {});
+    this.failed = promise;
+    this.#reject = reject;
+    this.#entry = entry;
+    this.#channels = channels;
+  }
+
+  /** The first error, once there is one. */
+  get error(): Error | undefined {
+    return this.#error;
+  }
+
+  /**
+   * Starts a channel's task; the first starts all threads.
+   *
+   * @param transfer what moves to the channel's thread
+   * @param ended called when the task has ended, well or not
+   */
+  run(channel: string, task: object, transfer: readonly object[] = [], ended = () => {}): void {
+    // Piscina takes any transferable; its type knows only some.
+    const options = { transferList: transfer as ArrayBuffer[] };
+    this.#pool ??= this.#start();
+    const life = this.#pool.run(task, options).then(
+      () => {},
+      (error: unknown) => this.fail(asMigrationError(error, channel)),
+    );
+    this.#tasks.push(
+      life.then(() => {
+        ended();
+        this.words.coordinatorBell.ring();
+      }),
+    );
+  }
+
+  /** Takes an error of a channel; only the first counts. */
+  fail(error: Error): void {
+    if (this.#error !== undefined) return;
+    this.#error = error;
+    this.#reject(error);
+    this.words.coordinatorBell.ring();
+  }
+
+  /** Resolves when `done` says so; it is asked after every ring of the coordinator's bell. Rejects on failure. */
+  async until(done: () => boolean): Promise<void> {
+    const bell = this.words.coordinatorBell;
+    for (;;) {
+      const seen = bell.count;
+      if (this.#error !== undefined) throw this.#error;
+      if (done()) return;
+      await bell.changed(seen);
+    }
+  }
+
+  /** Waits for the end of all channels, at most `limitMs`; then no thread is left. Rejects on failure. */
+  async finish(limitMs: number): Promise<void> {
+    const ended = Promise.race([Promise.all(this.#tasks), this.failed]);
+    await settlesWithin([ended], limitMs);
+    this.words.cancel();
+    await this.#end();
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  /** Ends all channels at once. Whoever waits gets `error`. Never rejects. */
+  abort(error: Error): Promise<void> {
+    this.fail(error);
+    this.words.cancel();
+    this.#aborting ??= this.#end();
+    return this.#aborting;
+  }
+
+  async #end(): Promise<void> {
+    await settlesWithin(this.#tasks, CANCEL_LIMIT_MS);
+    if (this.#pool !== undefined) await settlesWithin([this.#pool.destroy()], KILL_LIMIT_MS);
+  }
+
+  #start(): Piscina {
+    const pool = new Piscina({
+      filename: this.#entry.href,
+      minThreads: this.#channels,
+      maxThreads: this.#channels,
+      concurrentTasksPerWorker: 1,
+      // An idle worker must keep its event loop: it waits on a socket.
+      atomics: 'disabled',
+      recordTiming: false,
+      resourceLimits: { maxYoungGenerationSizeMb: MAX_YOUNG_GENERATION_MB },
+    });
+    pool.on('error', (error: Error) => this.fail(asMigrationError(error, undefined)));
+    return pool;
+  }
+}
+
+/** Whether all settle within the limit. */
+async function settlesWithin(promises: readonly Promise<unknown>[], limitMs: number): Promise<boolean> {
+  const late = Promise.withResolvers<false>();
+  const timer = setTimeout(() => late.resolve(false), limitMs);
+  const settled = Promise.allSettled(promises).then(() => true);
+  const inTime = await Promise.race([settled, late.promise]);
+  clearTimeout(timer);
+  return inTime;
+}
+
+/** Errors of tasks arrive as the plain form of a MigrationError; anything else is a thread that died. */
+function asMigrationError(error: unknown, channel: string | undefined): MigrationError {
+  if (error instanceof MigrationError) return error;
+  if (isPlain(error)) return MigrationError.fromPlain(error);
+  const found = error instanceof Error ? error.message : String(error);
+  return new MigrationError('worker-failed', 'the thread of a channel died', {
+    cause: error,
+    channel,
+    found,
+  });
+}
+
+function isPlain(error: unknown): error is PlainMigrationError {
+  if (typeof error !== 'object' || error === null || error instanceof Error) return false;
+  return 'code' in error && typeof error.code === 'string' && error.code in ERROR_CODES;
+}

@@ -1,0 +1,169 @@
+import type { Socket } from 'node:net';
+import { MigrationError } from '@pageferry/core';
+import { TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import {
+  createMultifdPacket,
+  encodeMultifdPacket,
+  MULTIFD_HANDSHAKE_BYTES,
+  MULTIFD_PACKET_BYTES,
+  MULTIFD_PAGES_PER_PACKET,
+  MULTIFD_PAYLOAD_LIMIT_BYTES,
+  type MultifdPacket,
+} from '@pageferry/core/wire';
+import type { ChannelCells } from './channel-cells.ts';
+
+/** What one packet needs from its job until its last byte is in the kernel's hands. */
+export class PacketSlot {
+  readonly packet: MultifdPacket = createMultifdPacket();
+  readonly header = Buffer.alloc(MULTIFD_PACKET_BYTES);
+  busy = false;
+  #pages: Buffer | undefined;
+  #target: Uint8Array | undefined;
+
+  /** A copy of the packet's pages; a byte longer, since `Buffer.copy` of a whole buffer takes a slower way. */
+  get pages(): Buffer {
+    this.#pages ??= Buffer.alloc(MULTIFD_PAGES_PER_PACKET * TARGET_PAGE_BYTES + 1);
+    return this.#pages;
+  }
+
+  /** Room for a compressed payload. */
+  get target(): Uint8Array {
+    this.#target ??= new Uint8Array(MULTIFD_PAYLOAD_LIMIT_BYTES);
+    return this.#target;
+  }
+}
+
+export interface PacketWriterEvents {
+  /** A flush waited for the packet that has just left. */
+  flushed(): void;
+  /** The channel failed: `checkAlive` says whether anything was lost. */
+  failed(): void;
+}
+
+/**
+ * Writes packets to a channel's socket without copying them. A few are on their way at once; who wants a
+ * slot for another one waits for the oldest: that is the channel's backpressure.
+ */
+export class PacketWriter {
+  readonly #socket: Socket;
+  readonly #channel: string;
+  readonly #cells: ChannelCells;
+  readonly #slots: PacketSlot[];
+  readonly #events: PacketWriterEvents;
+  #next = 0;
+  #waiting: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  #error: MigrationError | undefined;
+  #stalledMs = 0;
+  /** Bytes given to the socket. */
+  #queuedBytes = MULTIFD_HANDSHAKE_BYTES;
+
+  /** @param slots packets that may be on their way at once */
+  constructor(
+    socket: Socket,
+    channel: string,
+    cells: ChannelCells,
+    slots: number,
+    events: PacketWriterEvents,
+  ) {
+    this.#socket = socket;
+    this.#channel = channel;
+    this.#cells = cells;
+    this.#slots = Array.from({ length: slots }, () => new PacketSlot());
+    this.#events = events;
+    socket.on('error', (error) => this.fail(error));
+    socket.on('close', () => this.fail(new Error('the socket was closed')));
+  }
+
+  /** The byte offset of the next packet in the channel. */
+  get offset(): number {
+    return this.#queuedBytes;
+  }
+
+  /** Throws the channel's error if a packet is lost by it. A connection that ends while nothing is on its way is no error yet. */
+  checkAlive(): void {
+    if (this.#error !== undefined && this.#slots.some((slot) => slot.busy)) throw this.#error;
+  }
+
+  /** The next slot, taken; undefined when all are on their way. Throws the channel's error. */
+  take(): PacketSlot | undefined {
+    if (this.#error !== undefined) throw this.#error;
+    const slot = this.#slots[this.#next]!;
+    if (slot.busy) return undefined;
+    slot.busy = true;
+    this.#next = (this.#next + 1) % this.#slots.length;
+    return slot;
+  }
+
+  /** Waits until `take` gives a slot, or, with `all`, until every slot is free. Rejects with the channel's error. */
+  async room(all = false): Promise<void> {
+    const start = performance.now();
+    while (all ? this.#slots.some((slot) => slot.busy) : this.#slots[this.#next]!.busy) {
+      if (this.#error !== undefined) throw this.#error;
+      await new Promise<void>((resolve, reject) => {
+        this.#waiting = { resolve, reject };
+      });
+    }
+    this.#stalledMs += performance.now() - start;
+    this.#cells.stalledMs = this.#stalledMs;
+  }
+
+  /** Writes the slot's packet: the header from `slot.packet`, then the parts of the payload. */
+  write(slot: PacketSlot, parts: readonly Uint8Array[]): void {
+    const { packet, header } = slot;
+    encodeMultifdPacket(packet, header);
+    const bytes = MULTIFD_PACKET_BYTES + packet.payloadBytes;
+    this.#queuedBytes += bytes;
+    const done = (error?: Error | null) => {
+      if (error) this.fail(error);
+      else this.#written(slot, bytes);
+    };
+    const socket = this.#socket;
+    if (parts.length === 0) {
+      socket.write(header, done);
+      return;
+    }
+    // Header and payload leave in one system call.
+    socket.cork();
+    socket.write(header);
+    for (let i = 0; i < parts.length - 1; i++) socket.write(parts[i]!);
+    socket.write(parts[parts.length - 1]!, done);
+    socket.uncork();
+  }
+
+  /** Ends the channel in order. */
+  async end(): Promise<void> {
+    await this.room(true);
+    if (this.#socket.closed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    // What happens to the connection now is no longer of interest: every byte was handed over.
+    this.#socket.once('close', resolve);
+    this.#socket.end(() => this.#socket.destroy());
+    await promise;
+  }
+
+  /** Takes the channel's first error: whoever waits gets it. */
+  fail(cause: Error): void {
+    if (this.#error !== undefined) return;
+    this.#error = cause instanceof MigrationError ? cause : this.#lost(cause);
+    this.#waiting?.reject(this.#error);
+    this.#waiting = undefined;
+    this.#events.failed();
+  }
+
+  #lost(cause: Error): MigrationError {
+    return new MigrationError('connection-lost', 'the destination no longer takes bytes', {
+      channel: this.#channel,
+      offset: this.#cells.bytes,
+      found: cause.message,
+      cause,
+    });
+  }
+
+  #written(slot: PacketSlot, bytes: number): void {
+    slot.busy = false;
+    this.#cells.count(bytes, 1, slot.packet.normalPages, slot.packet.zeroPages);
+    if (this.#cells.complete()) this.#events.flushed();
+    this.#waiting?.resolve();
+    this.#waiting = undefined;
+  }
+}

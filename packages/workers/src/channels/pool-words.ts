@@ -1,0 +1,76 @@
+import { Bell } from './bell.ts';
+
+/*
+ * Shared memory of all channels of one side together:
+ *
+ *    0  i32  bell of the coordinator       workers
+ *    4  i32  1: end at once                coordinator
+ *    8  i32  packets numbered so far       sending workers
+ *   12  i32  bell of the receiving workers: a sync was released   coordinator
+ *   16  i32  sync rounds released so far   coordinator
+ *   20  i32  1: no more pages              coordinator
+ */
+
+const COORDINATOR_BELL = 0;
+const CANCELLED = 1;
+const PACKETS = 2;
+const RELEASE_BELL = 3;
+const RELEASED = 4;
+const SEALED = 5;
+const WORDS = 6;
+
+/** The words that the coordinator and all its channel workers share. */
+export class PoolWords {
+  readonly buffer: SharedArrayBuffer;
+  readonly coordinatorBell: Bell;
+  /** Rung on `release`, `seal` and `cancel`; only receiving workers listen. */
+  readonly releaseBell: Bell;
+  readonly #words: Int32Array;
+
+  constructor(buffer = new SharedArrayBuffer(4 * WORDS)) {
+    this.buffer = buffer;
+    this.#words = new Int32Array(buffer);
+    this.coordinatorBell = new Bell(this.#words, COORDINATOR_BELL);
+    this.releaseBell = new Bell(this.#words, RELEASE_BELL);
+  }
+
+  get cancelled(): boolean {
+    return Atomics.load(this.#words, CANCELLED) !== 0;
+  }
+
+  cancel(): void {
+    Atomics.store(this.#words, CANCELLED, 1);
+    Atomics.notify(this.#words, CANCELLED);
+    this.releaseBell.ring();
+  }
+
+  /** Resolves when the channels are cancelled. */
+  async untilCancelled(): Promise<void> {
+    const waiting = Atomics.waitAsync(this.#words, CANCELLED, 0);
+    if (waiting.async) await waiting.value;
+  }
+
+  /** The next packet number, over all channels. */
+  nextPacketNumber(): number {
+    return Atomics.add(this.#words, PACKETS, 1) >>> 0;
+  }
+
+  get released(): number {
+    return Atomics.load(this.#words, RELEASED);
+  }
+
+  release(rounds: number): void {
+    Atomics.store(this.#words, RELEASED, rounds);
+    this.releaseBell.ring();
+  }
+
+  /** Whether the guest's memory is complete: pages that come now are an error. */
+  get sealed(): boolean {
+    return Atomics.load(this.#words, SEALED) !== 0;
+  }
+
+  seal(): void {
+    Atomics.store(this.#words, SEALED, 1);
+    this.release(2 ** 31 - 1);
+  }
+}

@@ -1,0 +1,157 @@
+import type { Socket } from 'node:net';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { type ChannelStats, MigrationError, type PageReceiver, workerEntry } from '@pageferry/core';
+import type { CodecBackend, MultifdCompression } from '@pageferry/core/control';
+import type { RamBlockMemory } from '@pageferry/core/memory';
+import { CODECS, resolveBackend } from '../codecs/registry.ts';
+import { ChannelCells } from './channel-cells.ts';
+import { ChannelPool } from './channel-pool.ts';
+import { departingConnection } from './move-connection.ts';
+import type { ReceiveTask } from './receive-worker.ts';
+
+export interface ThreadedPageReceiverOptions {
+  /** 1 to 255. */
+  readonly channels: number;
+  readonly compression: MultifdCompression;
+  /** The default (docs/codecs.md) if absent. */
+  readonly backend?: CodecBackend | undefined;
+  /** How long `close` waits for the source to close its channels, ms; 2000 if absent. */
+  readonly closeTimeoutMs?: number;
+}
+
+const CLOSE_LIMIT_MS = 2000;
+
+/**
+ * Page channels of a destination, a thread for each. Nothing is started before the first `adopt`, which takes
+ * a socket whose handshake was read and nothing else.
+ *
+ * @throws MigrationError `bad-option` for a backend that does not read the codec
+ */
+export function createThreadedPageReceiver(options: ThreadedPageReceiverOptions): PageReceiver<Socket> {
+  return new ThreadedPageReceiver(options);
+}
+
+class ThreadedPageReceiver implements PageReceiver<Socket> {
+  readonly failed: Promise<never>;
+  readonly #options: ThreadedPageReceiverOptions;
+  readonly #pool: ChannelPool;
+  readonly #cells: ChannelCells[];
+  /** The ends of the ports that bring the blocks, by channel. */
+  readonly #ports: (MessagePort | undefined)[];
+  readonly #ended = new Set<number>();
+  #blocks: readonly RamBlockMemory[] | undefined;
+  #rounds = 0;
+
+  constructor(options: ThreadedPageReceiverOptions) {
+    resolveBackend(CODECS[options.compression], 'decompress', options.backend);
+    this.#options = options;
+    this.#cells = Array.from({ length: options.channels }, () => ChannelCells.create());
+    this.#ports = Array.from({ length: options.channels });
+    this.#pool = new ChannelPool(workerEntry(import.meta.url, './receive-worker'), options.channels);
+    this.failed = this.#pool.failed;
+  }
+
+  /** Resolves when the connection is on its way to its thread. */
+  async adopt(channel: number, connection: Socket): Promise<void> {
+    const name = `multifd ${channel}`;
+    try {
+      if (this.#pool.error !== undefined) throw this.#pool.error;
+      this.#checkChannel(channel, name);
+      const { port1, port2 } = new MessageChannel();
+      this.#ports[channel] = port1;
+      // Blocks that are there already go first; a port keeps messages until they are taken.
+      if (this.#blocks !== undefined) port1.postMessage(this.#blocks);
+      const departing = await departingConnection(name, connection);
+      const cells = this.#cells[channel]!;
+      const task: ReceiveTask = {
+        channel,
+        name,
+        connection: departing.connection,
+        compression: this.#options.compression,
+        backend: this.#options.backend,
+        blocks: port2,
+        cells: cells.buffer,
+        words: this.#pool.words.buffer,
+      };
+      this.#pool.run(name, task, [port2, ...departing.transfer], () => {
+        this.#ended.add(channel);
+        port1.close();
+        if (!cells.isOpen) departing.recall();
+      });
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
+  }
+
+  setBlocks(blocks: readonly RamBlockMemory[]): void {
+    // Plain objects: a RamBlock's own views would be cloned with it.
+    this.#blocks = blocks.map(({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset }) => ({
+      idstr,
+      usedLengthBytes,
+      pageSizeBytes,
+      buffer,
+      byteOffset,
+    }));
+    for (const port of this.#ports) port?.postMessage(this.#blocks);
+  }
+
+  async synced(): Promise<void> {
+    const round = ++this.#rounds;
+    await this.#pool.until(() => {
+      let all = true;
+      for (const [channel, cells] of this.#cells.entries()) {
+        if (cells.syncs >= round) continue;
+        if (this.#ended.has(channel)) throw endedBeforeSync(channel, cells);
+        all = false;
+      }
+      return all;
+    });
+  }
+
+  release(): void {
+    this.#pool.words.release(this.#rounds);
+  }
+
+  /**
+   * Waits for the source to close every channel, or for the time limit: all pages are here, so a source that
+   * keeps its channels open is no error. A page that comes from now on is one.
+   */
+  async close(): Promise<void> {
+    this.#pool.words.seal();
+    try {
+      await this.#pool.finish(this.#options.closeTimeoutMs ?? CLOSE_LIMIT_MS);
+    } catch (error) {
+      await this.abort(MigrationError.from(error, 'internal'));
+      throw error;
+    }
+  }
+
+  abort(error: Error): Promise<void> {
+    return this.#pool.abort(error);
+  }
+
+  stats(): ChannelStats[] {
+    return this.#cells.map((cells, channel) => cells.stats(channel));
+  }
+
+  #checkChannel(channel: number, name: string): void {
+    if (!Number.isInteger(channel) || channel < 0 || channel >= this.#options.channels) {
+      throw new MigrationError('bad-channel-id', 'a channel id outside the configured range', {
+        channel: name,
+        found: String(channel),
+        expected: `less than ${this.#options.channels}`,
+      });
+    }
+    if (this.#ports[channel] !== undefined) {
+      throw new MigrationError('duplicate-channel', 'a channel id arrived twice', { channel: name });
+    }
+  }
+}
+
+function endedBeforeSync(channel: number, cells: ChannelCells): MigrationError {
+  return new MigrationError('truncated', 'a channel ended before the sync that the main channel waits for', {
+    channel: `multifd ${channel}`,
+    offset: cells.bytes,
+  });
+}

@@ -1,0 +1,173 @@
+import { MigrationError } from '@pageferry/core';
+import { TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { MULTIFD_PAGES_PER_PACKET, MULTIFD_PAYLOAD_LIMIT_BYTES, MultifdFlag } from '@pageferry/core/wire';
+import type { PageCompressor } from '../codecs/codec.ts';
+import { type BlockView, runLength } from './block-view.ts';
+import type { ChannelCells } from './channel-cells.ts';
+import { createJob, type Job, JobKind, JobRing } from './job-ring.ts';
+import type { PacketSlot, PacketWriter } from './packet-writer.ts';
+import type { PoolWords } from './pool-words.ts';
+
+/** Runs of pages shorter than this are gathered by copying: cheaper than a piece of its own for each. */
+const SHORT_RUN_PAGES = 8;
+
+const NO_PARTS: readonly Uint8Array[] = [];
+
+export interface SendChannelParts {
+  readonly channel: string;
+  readonly cells: ChannelCells;
+  readonly words: PoolWords;
+  readonly writer: PacketWriter;
+  readonly blocks: readonly BlockView[];
+  /** The method's bits in the flags of packets with pages. */
+  readonly methodFlag: number;
+  readonly compressor: PageCompressor | undefined;
+  readonly zeroPagesInPackets: boolean;
+}
+
+/** Turns the jobs of one channel's ring into packets, until the job that ends it. */
+export class SendChannel {
+  readonly #parts: SendChannelParts;
+  readonly #ring: JobRing;
+  readonly #zeroPages = new Uint32Array(MULTIFD_PAGES_PER_PACKET);
+  /** With packets compressed elsewhere: the writes in their order. */
+  #writes = Promise.resolve();
+
+  constructor(parts: SendChannelParts) {
+    this.#parts = parts;
+    this.#ring = new JobRing(parts.cells);
+  }
+
+  /** Returns when the channel was ended or cancelled. Throws its error. */
+  async run(): Promise<void> {
+    const { cells, words, writer } = this.#parts;
+    const job = createJob();
+    while (!words.cancelled) {
+      const seen = cells.workerBell.count;
+      writer.checkAlive();
+      if (!this.#ring.peek(job)) {
+        await cells.workerBell.changed(seen);
+        continue;
+      }
+      if (job.kind === JobKind.end) {
+        await writer.end();
+        return;
+      }
+      const slot = writer.take();
+      if (slot === undefined) await writer.room();
+      else this.#start(slot, job);
+    }
+  }
+
+  #start(slot: PacketSlot, job: Job): void {
+    const { packet } = slot;
+    packet.packetNumber = this.#parts.words.nextPacketNumber();
+    packet.payloadBytes = 0;
+    if (job.kind === JobKind.sync) {
+      packet.flags = MultifdFlag.sync;
+      packet.pagesAlloc = 0;
+      packet.normalPages = 0;
+      packet.zeroPages = 0;
+      this.#shift();
+      this.#write(slot, NO_PARTS);
+      return;
+    }
+    const block = this.#parts.blocks[job.block]!;
+    packet.flags = this.#parts.methodFlag;
+    packet.pagesAlloc = MULTIFD_PAGES_PER_PACKET;
+    packet.blockName = block.name;
+    this.#sortPages(slot, block, job);
+    this.#shift();
+    if (packet.normalPages === 0) this.#write(slot, NO_PARTS);
+    else if (this.#parts.compressor === undefined) this.#sendRaw(slot, block);
+    else this.#sendCompressed(slot, block, this.#parts.compressor);
+  }
+
+  /** Frees the job's place in the ring, and wakes the coordinator when it may be waiting for some. */
+  #shift(): void {
+    if (this.#ring.shift()) this.#parts.words.coordinatorBell.ring();
+  }
+
+  /** Normal pages first, then zero pages, both ascending. */
+  #sortPages({ packet }: PacketSlot, block: BlockView, job: Job): void {
+    const { pages } = packet;
+    let normal = 0;
+    let zero = 0;
+    if (this.#parts.zeroPagesInPackets) {
+      for (let i = 0; i < job.count; i++) {
+        const page = job.pages[i]!;
+        if (block.isZero(page)) this.#zeroPages[zero++] = page;
+        else pages[normal++] = page;
+      }
+      for (let i = 0; i < zero; i++) pages[normal + i] = this.#zeroPages[i]!;
+    } else {
+      for (let i = 0; i < job.count; i++) pages[i] = job.pages[i]!;
+      normal = job.count;
+    }
+    packet.normalPages = normal;
+    packet.zeroPages = zero;
+  }
+
+  /** Long runs straight from guest RAM: a page that changes meanwhile is dirty again. */
+  #sendRaw(slot: PacketSlot, block: BlockView): void {
+    const { packet } = slot;
+    const parts: Uint8Array[] = [];
+    let gathered = 0;
+    let partStart = 0;
+    for (let i = 0; i < packet.normalPages; ) {
+      const run = runLength(packet.pages, i, packet.normalPages);
+      const page = packet.pages[i]!;
+      if (run < SHORT_RUN_PAGES) {
+        block.copyOut(page, run, slot.pages, gathered);
+        gathered += run * TARGET_PAGE_BYTES;
+      } else {
+        if (gathered > partStart) parts.push(slot.pages.subarray(partStart, gathered));
+        partStart = gathered;
+        parts.push(block.view(page, run));
+      }
+      i += run;
+    }
+    if (gathered > partStart) parts.push(slot.pages.subarray(partStart, gathered));
+    packet.payloadBytes = packet.normalPages * TARGET_PAGE_BYTES;
+    this.#write(slot, parts);
+  }
+
+  /** A compressor must not see a page change: it works on a copy. */
+  #sendCompressed(slot: PacketSlot, block: BlockView, compressor: PageCompressor): void {
+    const { packet } = slot;
+    for (let i = 0; i < packet.normalPages; ) {
+      const run = runLength(packet.pages, i, packet.normalPages);
+      block.copyOut(packet.pages[i]!, run, slot.pages, i * TARGET_PAGE_BYTES);
+      i += run;
+    }
+    const pages = slot.pages.subarray(0, packet.normalPages * TARGET_PAGE_BYTES);
+    const payload = compressor.compress(pages, slot.target);
+    if (payload instanceof Uint8Array) this.#writeCompressed(slot, payload);
+    else this.#writeLater(payload.then((bytes) => () => this.#writeCompressed(slot, bytes)));
+  }
+
+  #writeCompressed(slot: PacketSlot, payload: Uint8Array): void {
+    if (payload.length > MULTIFD_PAYLOAD_LIMIT_BYTES) {
+      throw new MigrationError('internal', 'a compressed payload is above the limit of a receiver', {
+        channel: this.#parts.channel,
+        offset: this.#parts.writer.offset,
+        found: `${payload.length} bytes`,
+        expected: `at most ${MULTIFD_PAYLOAD_LIMIT_BYTES}`,
+      });
+    }
+    slot.packet.payloadBytes = payload.length;
+    this.#parts.writer.write(slot, [payload]);
+  }
+
+  #write(slot: PacketSlot, parts: readonly Uint8Array[]): void {
+    const { compressor, writer } = this.#parts;
+    if (compressor === undefined || compressor.concurrency === 1) writer.write(slot, parts);
+    else this.#writeLater(Promise.resolve(() => writer.write(slot, parts)));
+  }
+
+  /** Keeps the order of packets whose payloads become ready in any order: a SYNC must not overtake pages. */
+  #writeLater(write: Promise<() => void>): void {
+    this.#writes = this.#writes.then(async () => (await write)());
+    this.#writes.catch((error: Error) => this.#parts.writer.fail(error));
+  }
+}

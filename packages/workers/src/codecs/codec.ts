@@ -1,0 +1,61 @@
+import { MigrationError } from '@pageferry/core';
+
+/** Where a payload was read, for error messages. */
+export interface PayloadPlace {
+  readonly channel: string;
+  /** Byte offset of the packet in that channel. */
+  readonly offset: number;
+}
+
+/** Most bytes that the pages of one packet have: 128 pages of 4 KiB. */
+export const PACKET_PAGES_BYTES = 128 * 4096;
+
+/** One channel's compressor. Its state spans the packets of the channel, so it serves one channel only. */
+export interface PageCompressor {
+  /** How many packets may be in work at once; 1 when `compress` answers at once. */
+  readonly concurrency: number;
+  /**
+   * Compresses the pages of one packet to its payload.
+   *
+   * @param pages a copy of the pages: neither the guest nor the caller may change it until the payload is there
+   * @param target room of the payload limit (1 MiB) that the backend may use; untouched until the payload was written
+   * @returns the payload: a part of `target`, or memory of its own
+   * @throws MigrationError `internal` when the backend fails
+   */
+  compress(pages: Uint8Array, target: Uint8Array): Uint8Array | Promise<Uint8Array>;
+  /** Frees native memory. */
+  close(): void;
+}
+
+/** One channel's decompressor. */
+export interface PageDecompressor {
+  /**
+   * Decompresses a payload to exactly `expectedBytes`. Allocates nothing that grows with the payload's claims.
+   *
+   * @param expectedBytes at most PACKET_PAGES_BYTES
+   * @returns the pages, valid until the next call
+   * @throws MigrationError `bad-compressed-data` for anything else than exactly that many bytes
+   */
+  decompress(payload: Uint8Array, expectedBytes: number, place: PayloadPlace): Uint8Array;
+  /** Frees native memory. */
+  close(): void;
+}
+
+/** The error of a payload that is not exactly its pages. */
+export function badPayload(
+  what: string,
+  place: PayloadPlace,
+  details: { found?: string; expected?: string; cause?: unknown } = {},
+): MigrationError {
+  return new MigrationError('bad-compressed-data', what, { ...place, ...details });
+}
+
+/** @throws MigrationError `bad-compressed-data` unless `found` is `expected` */
+export function checkLength(found: number, expected: number, place: PayloadPlace): void {
+  if (found === expected) return;
+  const more = found > expected;
+  throw badPayload(more ? 'the payload holds more than its pages' : 'the payload ends too early', place, {
+    found: more ? `more than ${expected} bytes` : `${found} bytes`,
+    expected: `${expected} bytes`,
+  });
+}

@@ -1,0 +1,106 @@
+import { Worker } from 'node:worker_threads';
+import { MigrationError, workerEntry } from '@pageferry/core';
+import type { MigrationResult, MigrationStatus, Progress } from '@pageferry/core/control';
+import { proxy, type Remote, wrap } from 'comlink';
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { installErrorTransfer } from './comlink.ts';
+import { ProgressFeed } from './progress-feed.ts';
+import type { CoordinatorApi, Events } from './protocol.ts';
+
+/** A migration that is under way, seen from the application. */
+export interface Migration {
+  /** How it ended. Rejects with a MigrationError. */
+  readonly result: Promise<MigrationResult>;
+  /** What it does; ends when the migration ends. */
+  readonly progress: AsyncIterable<Progress>;
+  readonly status: MigrationStatus;
+  /** Ends it with `cancelled`, unless the guest has already been handed over. */
+  cancel(): void;
+}
+
+/** How long a coordinator may take to cancel before its thread is killed, ms. */
+const CANCEL_LIMIT_MS = 900;
+
+installErrorTransfer();
+
+type Call = (api: Remote<CoordinatorApi>, events: Events) => Promise<MigrationResult>;
+
+/** One coordinator thread, for one migration. */
+export class Coordinator implements Migration {
+  readonly result: Promise<MigrationResult>;
+  readonly progress = new ProgressFeed();
+  readonly #worker: Worker;
+  readonly #api: Remote<CoordinatorApi>;
+  readonly #died = Promise.withResolvers<never>();
+  status: MigrationStatus = 'none';
+  #settled = false;
+  #cancelTimer: NodeJS.Timeout | undefined;
+
+  /**
+   * @param call what the coordinator is to do
+   * @param listening told the address of a destination
+   * @param orphaned puts the guest right when the thread died without having done so
+   */
+  constructor(
+    call: Call,
+    hooks: { signal?: AbortSignal; listening?: (uri: string) => void; orphaned(): Promise<void> },
+  ) {
+    this.#worker = new Worker(workerEntry(import.meta.url, './coordinator-worker'), {
+      name: 'pageferry-coordinator',
+      resourceLimits: { maxYoungGenerationSizeMb: 8 },
+    });
+    this.#died.promise.catch(() => {});
+    const died = (cause: string) =>
+      this.#died.reject(new MigrationError('worker-failed', `the coordinator thread died: ${cause}`));
+    this.#worker.once('error', (error) => died(String(error)));
+    this.#worker.once('exit', (code) => died(`exit code ${code}`));
+    this.#api = wrap<CoordinatorApi>(nodeEndpoint(this.#worker));
+    this.result = this.#run(call, hooks);
+    this.result.catch(() => {});
+  }
+
+  cancel(): void {
+    if (this.#settled || this.#cancelTimer !== undefined) return;
+    this.#cancelTimer = setTimeout(() => {
+      this.#died.reject(
+        new MigrationError('cancelled', 'the migration was cancelled; its thread had to be killed'),
+      );
+    }, CANCEL_LIMIT_MS);
+    // The call's own promise is not needed: the migration's result tells what came of it.
+    Promise.resolve(this.#api.cancel()).catch(() => {});
+  }
+
+  async #run(call: Call, hooks: ConstructorParameters<typeof Coordinator>[1]): Promise<MigrationResult> {
+    const abort = () => this.cancel();
+    hooks.signal?.addEventListener('abort', abort, { once: true });
+    if (hooks.signal?.aborted) abort();
+    const events: Events = {
+      status: (status) => {
+        this.status = status;
+      },
+      progress: (progress) => this.progress.push(progress),
+      listening: (uri) => hooks.listening?.(uri),
+    };
+    try {
+      return await Promise.race([call(this.#api, proxy(events)), this.#died.promise]);
+    } catch (error) {
+      if (await this.#threadIsGone()) await hooks.orphaned();
+      throw MigrationError.from(error, 'internal');
+    } finally {
+      this.#settled = true;
+      clearTimeout(this.#cancelTimer);
+      hooks.signal?.removeEventListener('abort', abort);
+      await this.#worker.terminate();
+      this.progress.end();
+    }
+  }
+
+  /** Whether the error came from the thread's death instead of from the migration. */
+  async #threadIsGone(): Promise<boolean> {
+    const alive = Symbol('alive');
+    const first = await Promise.race([this.#died.promise.catch(() => undefined), Promise.resolve(alive)]);
+    if (first === alive) return false;
+    await this.#worker.terminate();
+    return true;
+  }
+}

@@ -1,0 +1,48 @@
+import { type MigrateOptions, resolveMigrateOptions } from '@pageferry/core/control';
+import { type Guest, RunControl } from '@pageferry/core/guest';
+import { proxy } from 'comlink';
+import { Coordinator, type Migration } from './engine/coordinator.ts';
+import type { SourceDescription } from './engine/protocol.ts';
+
+export interface RunOptions {
+  /** Cancels the migration when aborted. */
+  signal?: AbortSignal;
+  /** How often `progress` gets a report, ms. */
+  progressIntervalMs?: number;
+}
+
+const PROGRESS_INTERVAL_MS = 200;
+
+/**
+ * Migrates a guest to `uri` (`tcp:host:port`, `unix:path`, `file:path`, `exec:command`, `fd:n`), where a
+ * QEMU started with `-incoming` or a pageferry waits. Returns at once.
+ *
+ * The guest runs on while its pages move, stops for the switch-over, and runs at the destination after it.
+ * On any failure `result` rejects with a MigrationError and the guest runs here as before.
+ *
+ * @throws MigrationError `bad-option` for options that cannot be
+ */
+export function migrate(guest: Guest, uri: string, options: MigrateOptions & RunOptions = {}): Migration {
+  const { signal, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
+  const resolved = resolveMigrateOptions(parameters);
+  const { machine, uuid, ramSectionId, memory, earlySections } = guest;
+  const description: SourceDescription = { machine, uuid, ramSectionId, memory, earlySections };
+  const control = memory.runControl === undefined ? undefined : new RunControl(memory.runControl);
+  const ran = control?.running ?? false;
+  const calls = proxy({
+    saveDeviceState: () => guest.saveDeviceState(),
+    inactivate: () => guest.inactivate(),
+    activate: () => guest.activate(),
+  });
+  return new Coordinator(
+    (api, events) => api.migrate(description, calls, uri, resolved, progressIntervalMs, events),
+    {
+      signal,
+      orphaned: async () => {
+        if (control === undefined || control.running) return;
+        await guest.activate();
+        if (ran) control.start();
+      },
+    },
+  );
+}
