@@ -1,1 +1,37 @@
-export {};
+/**
+ * The library: `migrate` moves a guest away, `receive` takes one in. The guests that come with it are the
+ * built-in machine (threads that write their RAM and can prove it whole) and a captured machine (a file).
+ */
+export { ERROR_CODES, type ErrorCode, type ErrorPhase, MigrationError } from '@pageferry/core';
+export {
+  type Capture,
+  CapturedMachine,
+  type CaptureFormat,
+  type CaptureReport,
+  CaptureTarget,
+  extractBlock,
+  inspectCapture,
+  loadCapture,
+} from '@pageferry/core/capture';
+export type {
+  MigrateOptions,
+  MigrationResult,
+  MigrationStatus,
+  Progress,
+  RamStats,
+  ReceiveOptions,
+} from '@pageferry/core/control';
+export {
+  BuiltinMachine,
+  type BuiltinMachineOptions,
+  BuiltinMachineTarget,
+  type BuiltinMachineTargetOptions,
+  type CheckReport,
+  type DeviceState,
+  type Guest,
+  type GuestMemory,
+  type IncomingDescription,
+  type IncomingGuest,
+  RunControl,
+} from '@pageferry/core/guest';
+export { type Migration, migrate, type Reception, type RunOptions, receive } from '@pageferry/workers';

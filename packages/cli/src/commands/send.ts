@@ -1,0 +1,62 @@
+import { CapturedMachine, loadCapture } from '@pageferry/core/capture';
+import { migrate } from '@pageferry/workers';
+import { type Command, Option } from 'commander';
+import type { Context } from '../context.ts';
+import { showFileProgress } from '../file-progress.ts';
+import { followProgress, progressIntervalMs } from '../follow-progress.ts';
+import {
+  addCapabilities,
+  addMultifdFlags,
+  addSourceFlags,
+  addTimeLimits,
+  type MigrationFlags,
+  toMigrateOptions,
+} from '../migration-flags.ts';
+import { migrationSummary } from '../migration-summary.ts';
+import { parseUuid } from '../values.ts';
+
+interface SendFlags extends MigrationFlags {
+  uuid?: Uint8Array;
+}
+
+const EXAMPLES = `
+Examples:
+  pageferry send vm.img tcp:192.0.2.7:4444
+      to a QEMU started for this machine with -incoming tcp:0.0.0.0:4444
+      (pageferry inspect vm.img says how)
+  pageferry send vm.img tcp:HOST:4444 --multifd-compression zstd
+      the destination must have capability multifd and the compression set
+`;
+
+/** `pageferry send`: a source that plays a captured guest into a QEMU or a pageferry. */
+export function defineSend(program: Command, context: Context): Command {
+  const command = program
+    .command('send')
+    .description('send a captured guest to a QEMU or a pageferry')
+    .argument('<file>', 'a capture: mapped-ram or plain stream')
+    .argument('<uri>', 'the destination: tcp:HOST:PORT, unix:PATH, exec:COMMAND, fd:N, file:PATH')
+    .addOption(new Option('--uuid <uuid>', 'send the guest under this UUID').argParser(parseUuid))
+    .addHelpText('after', EXAMPLES)
+    .action((file: string, uri: string, flags: SendFlags) => run(file, uri, flags, context));
+  addCapabilities(command, ['multifd', 'return-path']);
+  addMultifdFlags(command);
+  addSourceFlags(command);
+  addTimeLimits(command, { connect: true });
+  return command;
+}
+
+async function run(file: string, uri: string, flags: SendFlags, { output, signal }: Context): Promise<void> {
+  const options = toMigrateOptions(flags, false);
+  const onProgress = showFileProgress(output, 'reading', file);
+  const capture = await loadCapture(file, { signal, onProgress });
+  const migration = migrate(new CapturedMachine(capture, { uuid: flags.uuid }), uri, {
+    ...options,
+    signal,
+    progressIntervalMs: progressIntervalMs(output),
+  });
+  const shown = followProgress(migration.progress, output);
+  const [result] = await Promise.all([migration.result, shown]);
+  for (const warning of result.warnings) output.note(`warning: ${warning}`);
+  output.event('result', result);
+  for (const line of migrationSummary(result)) output.result(line);
+}

@@ -1,0 +1,63 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { MigrationError, type PlainMigrationError } from '@pageferry/core';
+import type { MigrationResult, ReceiveOptions } from '@pageferry/core/control';
+import { BuiltinMachineTarget, type CheckReport } from '@pageferry/core/guest';
+import { receive } from '@pageferry/workers';
+
+/**
+ * The second process of `pageferry demo`: takes the machine in, lets it run on, and has it check itself.
+ * It talks with the first process over Node's channel between parent and child, and ends with it.
+ */
+
+/** What the first process asks for. */
+export interface DestinationOrder {
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  readonly options: ReceiveOptions;
+}
+
+/** What came of it. */
+export interface DestinationReport {
+  readonly result: MigrationResult;
+  /** Milliseconds of the switch-over that went into hashing RAM here; 0: nothing was compared. */
+  readonly verifyMs: number;
+  readonly check: CheckReport;
+  /** Whether the machine went on with its work here. */
+  readonly ranOn: boolean;
+}
+
+export type DestinationMessage =
+  | { readonly type: 'listening'; readonly address: string }
+  | { readonly type: 'report'; readonly report: DestinationReport }
+  | { readonly type: 'failed'; readonly error: PlainMigrationError };
+
+/** How long the machine runs here before it checks itself. */
+const RUN_ON_MS = 300;
+
+async function takeIn({ memoryBytes, vcpus, options }: DestinationOrder): Promise<DestinationReport> {
+  const target = new BuiltinMachineTarget({ memoryBytes, vcpus });
+  await target.warmUp();
+  const reception = receive('tcp:127.0.0.1:0', { ...options, guest: target });
+  tell({ type: 'listening', address: await reception.listening });
+  const result = await reception.result;
+  const { machine, verifyMs } = target;
+  const writesBefore = machine.writes;
+  await delay(RUN_ON_MS);
+  const check = await machine.check();
+  return { result, verifyMs, check, ranOn: machine.running() && check.writes > writesBefore };
+}
+
+function tell(message: DestinationMessage): void {
+  process.send?.(message);
+}
+
+// Ctrl-C reaches both processes; the first one decides, and closes the channel when it is done.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+process.on('disconnect', () => process.exit());
+process.once('message', async (order: DestinationOrder) => {
+  try {
+    tell({ type: 'report', report: await takeIn(order) });
+  } catch (error) {
+    tell({ type: 'failed', error: MigrationError.from(error, 'internal').toPlain() });
+  }
+});

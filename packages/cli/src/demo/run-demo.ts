@@ -1,0 +1,94 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { MigrationError } from '@pageferry/core';
+import type { MigrateOptions, MigrationResult, ReceiveOptions } from '@pageferry/core/control';
+import { BuiltinMachine, type BuiltinMachineOptions, type CheckReport } from '@pageferry/core/guest';
+import { migrate } from '@pageferry/workers';
+import type { Context } from '../context.ts';
+import { followProgress, progressIntervalMs } from '../follow-progress.ts';
+import type { DestinationReport } from './destination.ts';
+import { DestinationProcess } from './destination-process.ts';
+
+export interface DemoPlan {
+  readonly machine: BuiltinMachineOptions & { readonly vcpus: number };
+  readonly migrate: MigrateOptions;
+  readonly receive: ReceiveOptions;
+}
+
+/** What a demo has to say in the end. */
+export interface DemoResult extends MigrationResult {
+  /** Time of the switch-over that went into hashing RAM on both sides; not part of `downtimeMs`. */
+  readonly verifyMs: number;
+  readonly verified: boolean;
+  readonly check: CheckReport;
+}
+
+/** How long the machine runs before it is migrated. */
+const RUN_BEFORE_MS = 200;
+
+/** Migrates a running built-in machine into a process of its own. */
+export async function runDemo(plan: DemoPlan, { output, signal }: Context): Promise<DemoResult> {
+  const { memoryBytes, vcpus } = plan.machine;
+  const destination = new DestinationProcess({ memoryBytes, vcpus, options: plan.receive });
+  const creating = BuiltinMachine.create(plan.machine);
+  try {
+    const [machine, address] = await orCancelled(Promise.all([creating, destination.listening]), signal);
+    output.event('listening', { address });
+    machine.start();
+    await orCancelled(delay(RUN_BEFORE_MS), signal);
+    const migration = migrate(machine, address, {
+      ...plan.migrate,
+      signal,
+      progressIntervalMs: progressIntervalMs(output),
+    });
+    const shown = followProgress(migration.progress, output);
+    const result = await migration.result.catch((error) => theCause(error, destination));
+    await shown;
+    const report = await orCancelled(destination.report, signal);
+    return judge(result, machine.verifyMs, report, plan);
+  } finally {
+    await Promise.all([destination.stop(), creating.then((machine) => machine.close()).catch(() => {})]);
+  }
+}
+
+/** When the destination gave up, its own error says why; the source has only seen the consequence. */
+async function theCause(error: unknown, destination: DestinationProcess): Promise<never> {
+  const code = error instanceof MigrationError ? error.code : undefined;
+  if (code === 'destination-failed' || code === 'connection-lost' || code === 'truncated') {
+    await Promise.race([destination.report, delay(1000, undefined, { ref: false })]);
+  }
+  throw error;
+}
+
+function judge(
+  result: MigrationResult,
+  sourceVerifyMs: number,
+  { verifyMs: destinationVerifyMs, check, ranOn }: DestinationReport,
+  plan: DemoPlan,
+): DemoResult {
+  // The guest stands still while both sides hash, one after the other: first the source, whose hashes travel
+  // with the device state, then the destination.
+  const verifyMs = sourceVerifyMs + destinationVerifyMs;
+  const hashed = plan.machine.verify !== true || destinationVerifyMs > 0;
+  const idle = plan.machine.dirtyRateBytesPerSecond === 0;
+  return {
+    ...result,
+    downtimeMs: Math.max(0, result.downtimeMs - verifyMs),
+    verifyMs,
+    verified: hashed && check.ok && (ranOn || idle),
+    check,
+  };
+}
+
+/** `promise`, or the error `cancelled` as soon as the signal aborts. */
+async function orCancelled<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(new MigrationError('cancelled', 'the migration was cancelled'));
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+    aborted.promise.catch(() => {});
+  }
+}

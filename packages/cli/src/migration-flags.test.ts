@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Command, CommanderError } from 'commander';
+import {
+  addCapabilities,
+  addMultifdFlags,
+  addSourceFlags,
+  addTimeLimits,
+  type MigrationFlags,
+  toMigrateOptions,
+  toReceiveOptions,
+} from './migration-flags.ts';
+
+function parse(args: string[]): MigrationFlags {
+  const command = new Command('x').exitOverride().configureOutput({ outputError: () => {} });
+  addCapabilities(command, ['multifd', 'return-path']);
+  addMultifdFlags(command);
+  addSourceFlags(command);
+  addTimeLimits(command, { connect: true });
+  return command.parse(args, { from: 'user' }).opts<MigrationFlags>();
+}
+
+const migrateOptions = (...args: string[]) => toMigrateOptions(parse(args), false);
+
+test('what was not given is absent, so that the library decides', () => {
+  assert.deepEqual(migrateOptions(), { multifd: false });
+  assert.deepEqual(toMigrateOptions({}, true), { multifd: true });
+  assert.deepEqual(toReceiveOptions({}, false), { multifd: false });
+});
+
+test('every flag reaches the options of the source', () => {
+  const args =
+    '--capability multifd --capability return-path=off --multifd-channels 4 --multifd-compression zlib';
+  const more = '--multifd-backend pako --multifd-zlib-level 9 --multifd-flush-after-each-section=off';
+  const rest =
+    '--zero-page-detection legacy --send-switchover-start off --max-bandwidth 100M --downtime-limit 50';
+  const limits = '--connect-timeout 1 --channel-timeout 2s --stall-timeout 300ms';
+  assert.deepEqual(migrateOptions(...`${args} ${more} ${rest} ${limits}`.split(' ')), {
+    multifd: true,
+    returnPath: false,
+    multifdChannels: 4,
+    multifdCompression: 'zlib',
+    multifdBackend: 'pako',
+    multifdZlibLevel: 9,
+    multifdFlushAfterEachSection: false,
+    zeroPageDetection: 'legacy',
+    sendSwitchoverStart: false,
+    maxBandwidthBytesPerSecond: 100 * 2 ** 20,
+    downtimeLimitMs: 50,
+    connectTimeoutMs: 1000,
+    channelTimeoutMs: 2000,
+    stallTimeoutMs: 300,
+  });
+  const zstd = migrateOptions('--multifd-compression', 'zstd', '--multifd-zstd-level', '20');
+  assert.equal(zstd.multifdZstdLevel, 20);
+});
+
+test('the flags of both sides reach the options of the destination', () => {
+  const flags = parse('--multifd-channels 1 --multifd-compression lz4 --stall-timeout 0'.split(' '));
+  assert.deepEqual(toReceiveOptions(flags, false), {
+    multifd: true,
+    multifdChannels: 1,
+    multifdCompression: 'lz4',
+    stallTimeoutMs: 0,
+  });
+});
+
+test('a multifd flag turns multifd on', () => {
+  assert.equal(migrateOptions('--multifd-channels', '2').multifd, true);
+  assert.equal(migrateOptions('--multifd-flush-after-each-section').multifdFlushAfterEachSection, true);
+  assert.equal(migrateOptions('--capability', 'multifd=on').multifd, true);
+});
+
+test('contradictions are refused', () => {
+  const contradiction = { code: 'bad-option' };
+  assert.throws(() => migrateOptions('--capability', 'multifd=off', '--multifd-channels', '2'), {
+    ...contradiction,
+    message: '--multifd-channels contradicts --capability multifd=off',
+  });
+  assert.throws(
+    () => migrateOptions('--capability', 'multifd', '--capability', 'multifd=off'),
+    contradiction,
+  );
+  assert.throws(() => migrateOptions('--multifd-zlib-level', '1'), contradiction);
+  assert.throws(
+    () => migrateOptions('--multifd-compression', 'zlib', '--multifd-zstd-level', '1'),
+    contradiction,
+  );
+});
+
+test('capabilities that are not there are refused by name', () => {
+  const refusal = (message: RegExp) => (error: unknown) =>
+    error instanceof CommanderError && message.test(error.message);
+  assert.throws(() => parse(['--capability', 'postcopy-ram']), refusal(/postcopy-ram is not supported yet/));
+  assert.throws(() => parse(['--capability', 'mapped-ram']), refusal(/mapped-ram belongs to files/));
+  assert.throws(() => parse(['--capability', 'multifdd']), refusal(/multifdd is not known/));
+  assert.throws(() => parse(['--capability', 'multifd=maybe']), refusal(/Expected on or off/));
+  assert.throws(() => parse(['--capability', 'multifd=on=off']), refusal(/name=on or name=off/));
+});

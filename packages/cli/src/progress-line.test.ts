@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { Progress, RamStats } from '@pageferry/core/control';
+import { progressLine } from './progress-line.ts';
+import { type Throughput, ThroughputMeter } from './throughput.ts';
+
+const MIB = 2 ** 20;
+
+function report(ram: Partial<RamStats>, more: Partial<Progress> = {}): Progress {
+  const zeros: RamStats = {
+    transferred: 0,
+    remaining: 0,
+    total: 512 * MIB,
+    duplicate: 0,
+    normal: 0,
+    'normal-bytes': 0,
+    'dirty-pages-rate': 0,
+    mbps: 0,
+    'dirty-sync-count': 1,
+    'page-size': 4096,
+    'multifd-bytes': 0,
+    'pages-per-second': 0,
+    'precopy-bytes': 0,
+    'downtime-bytes': 0,
+  };
+  return { status: 'active', role: 'source', elapsedMs: 0, channels: [], ram: { ...zeros, ...ram }, ...more };
+}
+
+const channel = (id: number, bytes: number) => ({
+  channel: id,
+  bytes,
+  packets: 0,
+  normalPages: 0,
+  zeroPages: 0,
+  stalledMs: 0,
+});
+
+const full = report(
+  { remaining: 120 * MIB, 'dirty-sync-count': 3, 'dirty-pages-rate': 16_384 },
+  { expectedDowntimeMs: 120, etaMs: 2000 },
+);
+const throughput: Throughput = { total: 600 * MIB, channels: [290 * MIB, 310 * MIB] };
+
+test('the line shows pass, rest, dirty rate, throughput, downtime and the time left', () => {
+  assert.equal(
+    progressLine(full, throughput),
+    'pass 3  120 MiB of 512 MiB left  dirty 64.0 MiB/s  600 MiB/s  (290 + 310)  downtime ~120 ms  ETA 2.0 s',
+  );
+});
+
+test('a narrow terminal loses the least interesting parts, and never more than it must', () => {
+  assert.equal(
+    progressLine(full, throughput, 90),
+    'pass 3  120 MiB of 512 MiB left  dirty 64.0 MiB/s  600 MiB/s  downtime ~120 ms  ETA 2.0 s',
+  );
+  assert.equal(progressLine(full, throughput, 40), 'pass 3  120 MiB of 512 MiB left');
+  for (let width = 1; width < 110; width++) {
+    const line = progressLine(full, throughput, width);
+    assert.ok(line.length <= width && line.startsWith('pass 3'.slice(0, width)), `width ${width}: ${line}`);
+  }
+});
+
+test('no estimate is not an estimate of zero', () => {
+  const line = progressLine(report({ remaining: MIB }), { total: 0, channels: [] });
+  assert.match(line, /ETA unknown$/);
+  assert.doesNotMatch(line, /downtime/);
+});
+
+test('outside the passes the state is shown', () => {
+  assert.match(progressLine(report({}, { status: 'device' }), throughput), /^device {2}/);
+  const cancelling = progressLine(report({}, { status: 'cancelling' }), throughput);
+  assert.doesNotMatch(cancelling, /ETA/);
+});
+
+test('many channels are summed up', () => {
+  const channels = Array.from({ length: 16 }, (_, i) => (10 + i) * MIB);
+  assert.match(progressLine(full, { total: 280 * MIB, channels }), /\(16 channels, 10 to 25 MiB\/s\)/);
+});
+
+test('a destination shows what came in', () => {
+  const incoming = report({ transferred: 10 * MIB, 'dirty-sync-count': 0 }, { role: 'destination' });
+  assert.equal(
+    progressLine(incoming, { total: 5 * MIB, channels: [] }),
+    'active  10.0 MiB received for 512 MiB of RAM  5.00 MiB/s',
+  );
+});
+
+test('throughput is measured over the last second, per channel and in total', () => {
+  const meter = new ThroughputMeter();
+  const at = (elapsedMs: number, transferred: number, ...bytes: number[]) =>
+    meter.next(report({ transferred }, { elapsedMs, channels: bytes.map((b, i) => channel(i, b)) }));
+  assert.deepEqual(at(0, 0), { total: 0, channels: [] });
+  assert.deepEqual(at(500, 1000, 400, 600), { total: 2000, channels: [800, 1200] });
+  for (let ms = 600; ms <= 3000; ms += 100) at(ms, 1000, 400, 600);
+  assert.deepEqual(at(3100, 1000, 400, 600), { total: 0, channels: [0, 0] });
+  assert.equal(at(3600, 2000, 400, 600).total, 1000);
+});
