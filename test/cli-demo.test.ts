@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Cli, type CliEvent, jsonLines, lastEvent, runCli } from './lib/cli.ts';
+import { childrenOf, endsWithin } from './lib/processes.ts';
+
+/** `pageferry demo`: a running guest moves to a second process, whichever way its pages travel. */
+
+const small = ['demo', '--memory', '64M', '--dirty-rate', '16M', '--json'];
+
+interface DemoEvent extends CliEvent {
+  totalTimeMs: number;
+  downtimeMs: number;
+  verifyMs: number;
+  ram: Record<string, number>;
+  channels: { bytes: number }[];
+}
+
+async function demo(...args: string[]): Promise<DemoEvent> {
+  const result = await runCli(...small, ...args);
+  assert.equal(result.code, 0, result.stderr);
+  const last = lastEvent(result) as DemoEvent;
+  assert.equal(last.event, 'result');
+  assert.equal(last.status, 'completed');
+  assert.equal(last.verified, true);
+  assert.equal(last.ram.total! >= 64 * 2 ** 20, true);
+  assert.ok(last.ram.transferred! > 0);
+  assert.ok(last.downtimeMs >= 0 && last.downtimeMs < last.totalTimeMs);
+  return last;
+}
+
+const ways: { args: string[]; channels: number }[] = [
+  { args: [], channels: 2 },
+  { args: ['--capability', 'multifd=off'], channels: 0 },
+  { args: ['--capability', 'return-path=off'], channels: 2 },
+  { args: ['--multifd-compression', 'zlib', '--multifd-zlib-level', '3'], channels: 2 },
+  { args: ['--multifd-compression', 'zstd', '--multifd-channels', '4'], channels: 4 },
+  { args: ['--multifd-compression', 'lz4', '--multifd-channels', '1'], channels: 1 },
+  { args: ['--zero-page-detection', 'legacy', '--multifd-flush-after-each-section=on'], channels: 2 },
+];
+
+for (const { args, channels } of ways) {
+  test(`the guest arrives whole: ${args.join(' ') || 'as it is'}`, async () => {
+    const result = await demo(...args);
+    assert.equal(result.channels.length, channels);
+    assert.ok(result.verifyMs > 0);
+    assert.equal(result.returnPath, !args.includes('return-path=off'));
+  });
+}
+
+test('--no-verify hashes nothing, and the guest still checks itself', async () => {
+  const result = await demo('--no-verify');
+  assert.equal(result.verifyMs, 0);
+});
+
+test('a bandwidth limit is kept, and progress is told meanwhile', async () => {
+  const result = await runCli(...small, '--memory', '32M', '--dirty-rate', '1M', '--max-bandwidth', '20M');
+  assert.equal(result.code, 0, result.stderr);
+  const progress = jsonLines(result.stdout).filter(({ event }) => event === 'progress');
+  assert.ok(progress.length >= 3, `${progress.length} lines of progress`);
+  const last = lastEvent(result) as DemoEvent;
+  const rate = last.ram.transferred! / (last.totalTimeMs / 1000);
+  assert.ok(rate < 26 * 2 ** 20, `${rate} bytes/s`);
+});
+
+test('people get a summary on stdout and progress on stderr', async () => {
+  const { code, stdout, stderr } = await runCli('demo', '--memory', '32M');
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^status +completed$/m);
+  assert.match(stdout, /^downtime +\d/m);
+  assert.match(stdout, /^verified +the guest is whole/m);
+  assert.match(stdout, /^multifd 1 /m);
+  assert.match(stderr, /^a guest with 32\.0 MiB/);
+});
+
+/** A demo that would take minutes, in the middle of its migration, with the destination's process. */
+async function longDemo(t: { after(hook: () => void): void }): Promise<{ cli: Cli; destination: number }> {
+  const cli = new Cli([...small, '--max-bandwidth', '1M'], t);
+  await cli.event('progress');
+  const [destination, ...more] = childrenOf(cli.pid);
+  assert.ok(destination !== undefined);
+  assert.deepEqual(more, []);
+  return { cli, destination };
+}
+
+test('Ctrl-C ends both processes within a second', async (t) => {
+  const { cli, destination } = await longDemo(t);
+  const before = performance.now();
+  cli.signal('SIGINT');
+  const result = await cli.finished();
+  const tookMs = performance.now() - before;
+  assert.equal(result.code, 130);
+  assert.ok(tookMs < 1000, `took ${tookMs} ms`);
+  const { event, error } = lastEvent(result);
+  assert.equal(event, 'error');
+  assert.equal((error as { code: string }).code, 'cancelled');
+  assert.ok(await endsWithin(destination, 500), 'the destination is left behind');
+});
+
+test('Ctrl-C takes effect while the guest is still being made', async (t) => {
+  const cli = new Cli(['demo', '--json'], t);
+  await cli.told(/a guest with/);
+  const before = performance.now();
+  cli.signal('SIGINT');
+  const { code } = await cli.finished();
+  assert.equal(code, 130);
+  assert.ok(performance.now() - before < 1000);
+});
+
+test('the destination ends when the source is killed', async (t) => {
+  const { cli, destination } = await longDemo(t);
+  cli.signal('SIGKILL');
+  await cli.finished();
+  assert.ok(await endsWithin(destination, 2000), 'the destination is left behind');
+});
+
+test('the source reports it when the destination is killed', async (t) => {
+  const { cli, destination } = await longDemo(t);
+  process.kill(destination, 'SIGKILL');
+  const result = await cli.finished();
+  assert.equal(result.code, 1);
+  const { error } = lastEvent(result);
+  assert.equal((error as { code: string }).code, 'destination-failed');
+});
