@@ -8,7 +8,7 @@
  * Both sides' RAM is touched beforehand. `--cpu-prof` and the like reach both processes' threads.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { CodecBackend, MultifdCompression } from '@pageferry/core/control';
@@ -60,6 +60,7 @@ async function receiver(): Promise<void> {
     if (accepted.kind !== 'multifd') throw new Error(`unexpected connection: ${accepted.kind}`);
     await pages.adopt(accepted.channel, accepted.connection);
   }
+  const reported = reportOf(child);
   pages.setBlocks([block]);
   await pages.synced();
   const cpu = process.cpuUsage();
@@ -73,7 +74,7 @@ async function receiver(): Promise<void> {
   }
   const seconds = (performance.now() - start) / 1000;
   const used = process.cpuUsage(cpu);
-  const report = await reportOf(child);
+  const report = await reported;
   pages.release();
   await pages.close();
   await listener.close();
@@ -117,7 +118,8 @@ async function sender(uri: string): Promise<void> {
     for (let first = 0; first < block.pageCount; first += list.length) {
       const count = Math.min(list.length, block.pageCount - first);
       // Scattered: the even pages of 256, then the odd ones.
-      for (let i = 0; i < count; i++) list[i] = values.scatter ? (first & ~255) + 2 * i + ((first >> 7) & 1) : first + i;
+      for (let i = 0; i < count; i++)
+        list[i] = values.scatter ? (first & ~255) + 2 * i + ((first >> 7) & 1) : first + i;
       while (!pages.submit(0, list, count)) await pages.drained();
     }
     await pages.sync();
@@ -140,8 +142,9 @@ function fill(block: RamBlock): void {
   if (values.content === 'zero') return;
   const folder = mkdtempSync('/dev/shm/pageferry-channels-');
   try {
-    const { path } = generateContent(join(folder, 'content'), bytes);
-    block.bytes.set(readFileSync(path));
+    const file = openSync(generateContent(join(folder, 'content'), bytes).path, 'r');
+    for (let at = 0; at < bytes; ) at += readSync(file, block.bytes, at, Math.min(1 << 20, bytes - at), at);
+    closeSync(file);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -4,8 +4,11 @@ import { runProgram } from './program.ts';
 
 /** The entry of the `pageferry` command. */
 
-/** How long threads and sockets may take to end after the last word; then the process ends without them. */
-const LINGER_MS = 3000;
+/**
+ * How long threads and sockets may take to end after the last word, in ms; then the process ends without them.
+ * After Ctrl-C nobody wants to wait.
+ */
+const LINGER_MS = { done: 3000, interrupted: 100 } as const;
 
 for (const stream of [process.stdout, process.stderr]) {
   // A reader that went away (`| head`) is no reason to leave a guest half-way.
@@ -25,4 +28,7 @@ process.exitCode = await runProgram(
   { stdout, stderr, version: manifest.version },
   interrupt,
 );
-setTimeout(() => process.exit(), LINGER_MS).unref();
+setTimeout(
+  () => process.exit(),
+  LINGER_MS[interrupt.exitCode === undefined ? 'done' : 'interrupted'],
+).unref();

@@ -46,7 +46,9 @@ export async function runDemo(plan: DemoPlan, { output, signal }: Context): Prom
     const report = await orCancelled(destination.report, signal);
     return judge(result, machine.verifyMs, report, plan);
   } finally {
-    await Promise.all([destination.stop(), creating.then((machine) => machine.close()).catch(() => {})]);
+    const closed = creating.then((machine) => machine.close()).catch(() => {});
+    // A machine that is still being made cannot be hurried; who pressed Ctrl-C does not wait for it.
+    await Promise.all([destination.stop(), signal.aborted ? undefined : closed]);
   }
 }
 

@@ -3,13 +3,13 @@ import { commandName } from '../wire/command.ts';
 import { machineVersion } from '../wire/machine-compat.ts';
 import type { ConfigurationSection, StreamMessage } from '../wire/messages.ts';
 import { formatUuid } from '../wire/uuid.ts';
-import { MAPPED_RAM_CAPABILITY } from './capture.ts';
+import { type CaptureFormat, MAPPED_RAM_CAPABILITY } from './capture.ts';
 import { CaptureFile } from './capture-file.ts';
 import { DeviceInspector } from './inspect-devices.ts';
 import { RamInspector } from './inspect-ram.ts';
 import { adviseLoad } from './load-advice.ts';
 import { type ReadOptions, ReadProgress } from './read-progress.ts';
-import type { CaptureReport, Damage } from './report.ts';
+import type { CaptureReport, CommandReport, ConfigurationReport, Damage } from './report.ts';
 import { walkStream } from './walk.ts';
 
 /**
@@ -30,49 +30,58 @@ export async function inspectCapture(path: string, options: ReadOptions = {}): P
 class Inspector {
   readonly #file: CaptureFile;
   readonly #options: ReadOptions;
-  readonly #report: CaptureReport;
   readonly #progress: ReadProgress;
   readonly #ram: RamInspector;
   readonly #devices: DeviceInspector;
   /** Where the last message ended: what comes next is what is damaged. */
   #position: number;
   #ramEnded = false;
+  #format: CaptureFormat | undefined;
+  #configuration: ConfigurationReport | undefined;
+  readonly #commands: CommandReport[] = [];
 
   constructor(file: CaptureFile, options: ReadOptions) {
     this.#file = file;
     this.#options = options;
     this.#position = options.offsetBytes ?? 0;
-    this.#report = { path: file.path, fileBytes: file.sizeBytes, commands: [], devices: [] };
     this.#progress = new ReadProgress(file, options);
     this.#ram = new RamInspector(file, options, this.#progress);
     this.#devices = new DeviceInspector(file);
   }
 
   async inspect(): Promise<CaptureReport> {
-    const report = this.#report;
+    let damage: Damage | undefined;
+    let endOffset: number | undefined;
     try {
-      report.endOffset = await walkStream(this.#file, this.#take, this.#options, this.#progress);
-      report.trailingBytes = this.#file.sizeBytes - report.endOffset;
+      endOffset = await walkStream(this.#file, this.#take, this.#options, this.#progress);
+      damage = this.#ram.incomplete(endOffset) ?? this.#devices.contradiction;
     } catch (error) {
-      await this.#damaged(error);
+      damage = await this.#damageFrom(error);
     }
-    report.damage ??= this.#ram.incomplete(report.endOffset) ?? this.#devices.contradiction;
-    Object.assign(report, { ram: this.#ram.report(), ...this.#devices.report() });
+    const { path, sizeBytes: fileBytes } = this.#file;
+    const report: CaptureReport = {
+      path,
+      fileBytes,
+      ...defined({ format: this.#format, configuration: this.#configuration, ram: this.#ram.report() }),
+      commands: this.#commands,
+      ...this.#devices.report(),
+      ...(endOffset !== undefined && { endOffset, trailingBytes: fileBytes - endOffset }),
+      ...defined({ damage }),
+    };
     // What pageferry cannot do, a QEMU may still do.
-    if (report.damage === undefined || report.damage.code === 'unsupported')
-      report.loads = adviseLoad(report);
-    return report;
+    const loadable = damage === undefined || damage.code === 'unsupported';
+    return { ...report, ...defined({ loads: loadable ? adviseLoad(report) : undefined }) };
   }
 
   readonly #take = (message: StreamMessage, offset: number, endOffset: number): Promise<void> | undefined => {
     this.#position = endOffset;
     switch (message.type) {
       case 'configuration':
-        this.#configuration(message.configuration, offset, endOffset);
+        this.#configure(message.configuration, offset, endOffset);
         return undefined;
       case 'command': {
         const name = commandName(message.command);
-        this.#report.commands.push({ name, offset, payloadBytes: message.payload.length });
+        this.#commands.push({ name, offset, payloadBytes: message.payload.length });
         return undefined;
       }
       case 'device-section':
@@ -89,11 +98,11 @@ class Inspector {
     }
   };
 
-  #configuration(configuration: ConfigurationSection, offset: number, endOffset: number): void {
+  #configure(configuration: ConfigurationSection, offset: number, endOffset: number): void {
     const { machine, uuid, capabilities = [], targetPageBits } = configuration;
     const version = machineVersion(machine);
-    this.#report.format = capabilities.includes(MAPPED_RAM_CAPABILITY) ? 'mapped-ram' : 'stream';
-    this.#report.configuration = {
+    this.#format = capabilities.includes(MAPPED_RAM_CAPABILITY) ? 'mapped-ram' : 'stream';
+    this.#configuration = {
       offset,
       bytes: endOffset - offset,
       machine,
@@ -104,17 +113,20 @@ class Inspector {
     };
   }
 
-  /** Records the damage, and what can still be told of the piece of the stream that it is in. */
-  async #damaged(error: unknown): Promise<void> {
+  /** The damage, after taking what can still be told of the piece of the stream that it is in. */
+  async #damageFrom(error: unknown): Promise<Damage> {
     if (!(error instanceof MigrationError)) throw error;
-    if (error.code === 'file-failed' || error.code === 'cancelled' || error.code === 'internal') throw error;
-    let damage: Damage = { code: error.code, message: error.message, offset: error.offset };
-    if (this.#report.format === 'mapped-ram') await this.#ram.salvage(this.#position);
-    if (this.#ramEnded) {
-      const exact = await this.#devices.salvage(this.#position);
-      // To the decoder a damaged section looks like a long one, whose end is missing.
-      if (exact !== undefined && error.code === 'truncated') damage = exact;
-    }
-    this.#report.damage = damage;
+    const { code, message, offset } = error;
+    if (code === 'file-failed' || code === 'cancelled' || code === 'internal') throw error;
+    if (this.#format === 'mapped-ram') await this.#ram.salvage(this.#position);
+    const exact = this.#ramEnded ? await this.#devices.salvage(this.#position) : undefined;
+    // To the decoder a damaged section looks like a long one, whose end is missing.
+    if (exact !== undefined && code === 'truncated') return exact;
+    return { code, message, ...defined({ offset }) };
   }
+}
+
+/** The members that are there: a report has none that are undefined. */
+function defined<T extends object>(members: T): Partial<T> {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as Partial<T>;
 }

@@ -116,10 +116,13 @@ export interface Decoded {
   readonly decoder: StreamDecoder;
 }
 
-/** Everything that the decoder gives for these bytes and the close after them. */
+/**
+ * Everything that the decoder gives for these bytes and the close after them. `bytewise`: one byte at a time;
+ * `closeFirst`: the close is known before anything is decoded.
+ */
 export function decode(
   bytes: Uint8Array | readonly Uint8Array[],
-  options: StreamDecoderOptions & { bytewise?: boolean } = {},
+  options: StreamDecoderOptions & { bytewise?: boolean; closeFirst?: boolean } = {},
 ): Decoded {
   const whole = bytes instanceof Uint8Array ? bytes : concatBytes(bytes);
   const decoder = new StreamDecoder(options);
@@ -133,7 +136,7 @@ export function decode(
     const step = options.bytewise ? 1 : Math.max(1, whole.length);
     for (let at = 0; at < whole.length; at += step) {
       decoder.push(whole.slice(at, at + step));
-      drain();
+      if (!options.closeFirst) drain();
     }
     decoder.end();
     drain();

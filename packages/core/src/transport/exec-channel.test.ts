@@ -195,7 +195,7 @@ test('exec: closing a command that is read ends it, and so does closing the list
 
 test('fd: a pipe carries the stream one way', async () => {
   const path = join(directory, 'fifo');
-  execFileSync('mkfifo', [path]);
+  execFileSync('/bin/sh', ['-c', 'mkfifo "$0"', path]);
   const readEnd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const writeEnd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
   const reading = await read(`fd:${readEnd}`);

@@ -121,7 +121,7 @@ test('an offset behind the end of a file gives its end', async () => {
 
 test('files that cannot be opened are refused with the reason', async () => {
   const fifo = join(directory, 'fifo');
-  execFileSync('mkfifo', [fifo]);
+  execFileSync('/bin/sh', ['-c', 'mkfifo "$0"', fifo]);
   const reasons: [() => Promise<unknown>, RegExp][] = [
     [() => read(`file:${directory}/none`), /opened to read: found ENOENT \(of .*none\)/],
     [() => read(`file:${directory}`), /not a regular file/],
@@ -183,6 +183,21 @@ test('a file that nobody accepts is closed with its listener', async () => {
   for (let i = 0; i < 50 && openDescriptors() !== open; i++)
     await new Promise((resolve) => setTimeout(resolve, 5));
   assert.equal(openDescriptors(), open);
+});
+
+test('a second accept waits until the listener is closed, which leaves the accepted channel alone', async () => {
+  const path = join(directory, 'second');
+  writeFileSync(path, 'x');
+  const listener = await listen(parseUri(`file:${path}`), { backlog: 1, firstBytesTimeoutMs: 1000 });
+  const accepted = await listener.accept();
+  assert.ok(accepted.kind === 'main');
+  const second = listener.accept();
+  const pending = new Promise((resolve) => setTimeout(resolve, 20, 'pending'));
+  assert.equal(await Promise.race([second, pending]), 'pending');
+  await listener.close();
+  await assert.rejects(second, { code: 'cancelled' });
+  assert.equal(String(await accepted.channel.read()), 'x');
+  await accepted.channel.close();
 });
 
 test('fd: a file is written and read from the position of its descriptor', async () => {

@@ -6,7 +6,7 @@ import type { SocketReader } from './socket-reader.ts';
 import { WriteQueue } from './write-queue.ts';
 
 /** How long a closing channel waits without progress for its bytes to be taken. */
-export const CLOSE_TIMEOUT_MS = 10_000;
+const CLOSE_TIMEOUT_MS = 10_000;
 /** How long a channel that has sent everything waits for the peer to close too. */
 const LINGER_MS = 2_000;
 /** How long after a failed write the peer's last words are still read: they may say why. */

@@ -34,13 +34,13 @@ export interface FileAddress {
   readonly offset: number;
 }
 
-export interface ExecAddress {
+interface ExecAddress {
   readonly transport: 'exec';
   /** For `/bin/sh -c`. */
   readonly command: string;
 }
 
-export interface FdAddress {
+interface FdAddress {
   readonly transport: 'fd';
   /** An inherited descriptor: a connected socket, a pipe or a file. */
   readonly fd: number;

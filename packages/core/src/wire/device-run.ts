@@ -69,6 +69,8 @@ export class DeviceRun {
   /** A complete vmdescription that did not prove the run, at the EOF before it. */
   #unproven: { eofAt: number; end: number } | undefined;
   #awaited = 'more of the device state';
+  /** The peer closed before all of something that was looked at was there. */
+  #cut = false;
 
   constructor(queue: ByteQueue, options: DeviceRunOptions) {
     this.#queue = queue;
@@ -113,11 +115,13 @@ export class DeviceRun {
 
   /** An EOF that no FULL section comes before: the vmdescription must follow, or the stream ends. */
   *#noSections(): Generator<undefined, DeviceRunResult> {
-    const end = yield* this.#tryEnd(0);
-    if (end !== undefined) return end;
     const queue = this.#queue;
-    if (queue.ended && queue.available === 1) return this.#end([], 1, undefined, false);
-    if (queue.ended && this.#unproven === undefined) throw queue.truncated(this.#awaited);
+    if (!(yield* this.#has(2))) return this.#end([], 1, undefined, false);
+    if (queue.peekU8(1) === SectionType.vmdescription) {
+      const end = yield* this.#tryEnd(0);
+      if (end !== undefined) return end;
+      if (this.#cut) throw queue.truncated(this.#awaited);
+    }
     throw queue.error('bad-device-state', 'what follows the EOF is no vmdescription of no sections');
   }
 
@@ -270,7 +274,10 @@ export class DeviceRun {
   /** Waits for `bytes` bytes of the run; false when the peer closed before. */
   *#has(bytes: number): Generator<undefined, boolean> {
     while (!this.#queue.has(bytes)) {
-      if (this.#queue.ended) return false;
+      if (this.#queue.ended) {
+        this.#cut = true;
+        return false;
+      }
       yield undefined;
     }
     return true;

@@ -18,8 +18,8 @@ export interface PageCompressor {
    * Compresses the pages of one packet to its payload.
    *
    * @param pages a copy of the pages: neither the guest nor the caller may change it until the payload is there
-   * @param target room of the payload limit (1 MiB) that the backend may use; untouched until the payload was written
-   * @returns the payload: a part of `target`, or memory of its own
+   * @param target room of the payload limit (1 MiB), the backend's until the payload is there
+   * @returns the payload, a part of `target`
    * @throws MigrationError `internal` when the backend fails
    */
   compress(pages: Uint8Array, target: Uint8Array): Uint8Array | Promise<Uint8Array>;

@@ -69,7 +69,8 @@ for (const direct of [true, false]) {
     reads(decompressor, zstdCompressSync(packet(1), { params }), packet(1));
     const pages = packet(2, 128);
     const perPage: Buffer[] = [];
-    for (let at = 0; at < pages.length; at += 4096) perPage.push(zstdCompressSync(pages.subarray(at, at + 4096)));
+    for (let at = 0; at < pages.length; at += 4096)
+      perPage.push(zstdCompressSync(pages.subarray(at, at + 4096)));
     reads(decompressor, Buffer.concat(perPage), pages);
     const compressor = createZstdCompressor(3, direct);
     reads(decompressor, compressor.compress(packet(3), TARGET) as Uint8Array, packet(3));

@@ -1,6 +1,7 @@
 import { compress } from '@mongodb-js/zstd/bindings.js';
 import { MigrationError } from '@pageferry/core';
 import type { PageCompressor } from './codec.ts';
+import { takeOut } from './native-memory.ts';
 
 /**
  * zstd with a complete frame per packet, which QEMU accepts as well as its own endless frame. Frames do not
@@ -16,12 +17,14 @@ const FRAMES_IN_WORK = 3;
 export function createMongodbZstdCompressor(level: number): PageCompressor {
   return {
     concurrency: FRAMES_IN_WORK,
-    async compress(pages: Uint8Array): Promise<Uint8Array> {
+    async compress(pages: Uint8Array, target: Uint8Array): Promise<Uint8Array> {
+      let frame: Buffer;
       try {
-        return await compress(Buffer.from(pages.buffer, pages.byteOffset, pages.length), level);
+        frame = await compress(Buffer.from(pages.buffer, pages.byteOffset, pages.length), level);
       } catch (error) {
         throw MigrationError.from(error, 'internal');
       }
+      return takeOut(frame, target);
     },
     close(): void {},
   };

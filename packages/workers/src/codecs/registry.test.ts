@@ -5,7 +5,7 @@ import { CODEC_BACKENDS, type CodecBackend, type MultifdCompression } from '@pag
 import { MULTIFD_PAYLOAD_LIMIT_BYTES } from '@pageferry/core/wire';
 import type { PageCompressor, PageDecompressor } from './codec.ts';
 import { PACKET_PAGES_BYTES } from './codec.ts';
-import { checkLevel, CODECS, createCompressor, createDecompressor, resolveBackend } from './registry.ts';
+import { CODECS, checkLevel, createCompressor, createDecompressor, resolveBackend } from './registry.ts';
 
 const PAGE = 4096;
 const PLACE = { channel: 'multifd 3', offset: 64 };
@@ -176,7 +176,8 @@ test('levels outside their range are refused', () => {
 function sample(pages: number, seed: number): Uint8Array {
   const bytes = noise(pages * PAGE, seed);
   for (let at = 0; at + 64 <= bytes.length; at += 64) {
-    if (bytes[at]! > 80) bytes.copyWithin(at, (bytes[at]! * 64) % Math.max(64, at), ((bytes[at]! * 64) % Math.max(64, at)) + 60);
+    if (bytes[at]! > 80)
+      bytes.copyWithin(at, (bytes[at]! * 64) % Math.max(64, at), ((bytes[at]! * 64) % Math.max(64, at)) + 60);
     for (let i = 0; i < 64; i += 3) bytes[at + i] = 0x20 + (bytes[at + i]! % 16);
   }
   return bytes;
