@@ -32,7 +32,6 @@ const PCI_MODELS: ReadonlyMap<string, string> = new Map([
   ['ne2000', 'ne2k_pci'],
   ['tulip', 'tulip'],
   ['vmxnet3', 'vmxnet3'],
-  ['nvme', 'nvme'],
   ['ich9_ahci', 'ich9-ahci'],
   ['pvscsi', 'pvscsi'],
   ['ac97', 'AC97'],
@@ -40,6 +39,9 @@ const PCI_MODELS: ReadonlyMap<string, string> = new Map([
   ['pcie-root-port', 'pcie-root-port'],
   ['pci_bridge', 'pci-bridge'],
 ]);
+
+/** Devices that have a bus behind them. */
+const BRIDGE = /\/(pcie-root-port|pci_bridge)$/;
 
 const NETWORK_MODELS: ReadonlySet<string> = new Set([
   'virtio-net-pci',
@@ -105,6 +107,7 @@ export function deviceOptions(devices: readonly DeviceReport[]): DeviceOptions {
   const userNetwork = devices.some((device) => device.idstr === 'slirp');
   let networks = 0;
   let disks = 0;
+  let bridges = false;
   for (const { idstr } of devices) {
     const name = idstr.slice(idstr.lastIndexOf('/') + 1);
     if (BOARD.has(name) || BOARD_PLACES.has(idstr)) continue;
@@ -117,12 +120,13 @@ export function deviceOptions(devices: readonly DeviceReport[]): DeviceOptions {
         found.unknown.push(idstr);
         continue;
       }
+      bridges ||= BRIDGE.test(idstr);
       let backend = '';
       if (NETWORK_MODELS.has(model)) {
         if (userNetwork) found.options.push(`-netdev user,id=net${networks}`);
         if (userNetwork) backend = `,netdev=net${networks}`;
         networks++;
-      } else if (model === 'virtio-blk-pci' || model === 'nvme') {
+      } else if (model === 'virtio-blk-pci') {
         backend = `,drive=disk${disks++}`;
       }
       found.options.push(`-device ${model}${backend}${place}`);
@@ -130,6 +134,11 @@ export function deviceOptions(devices: readonly DeviceReport[]): DeviceOptions {
   }
   if (networks > 0 && !userNetwork) {
     found.notes.push('network devices need the kind of -netdev that they had at the source');
+  }
+  if (bridges) {
+    found.notes.push(
+      'bridges and root ports need the chassis, port and slot numbers that they had at the source',
+    );
   }
   if (disks > 0) {
     found.notes.push('disk contents are not in the file: add a -blockdev with the node name of each drive=');
@@ -145,7 +154,7 @@ function pciPlace(idstr: string): string | undefined {
   const [slot, fn] = places.at(-1)!.split('.') as [string, string];
   const id = (path: readonly string[]) => `pci-${path.join('-').replaceAll('.', '_')}`;
   const bus = places.length > 1 ? `,bus=${id(places.slice(0, -1))}` : '';
-  const bridge = /\/(pcie-root-port|pci_bridge)$/.test(idstr) ? `,id=${id(places)}` : '';
+  const bridge = BRIDGE.test(idstr) ? `,id=${id(places)}` : '';
   const slotNumber = Number.parseInt(slot, 16).toString(16);
   return `${bridge}${bus},addr=${slotNumber}${fn === '0' ? '' : `.${fn}`}`;
 }

@@ -66,10 +66,12 @@ export class CaptureTarget implements IncomingGuest {
    * @throws MigrationError `uuid-mismatch`, `unsupported`, `bad-configuration`, `limit-exceeded`, `file-failed`
    */
   async prepare(description: IncomingDescription): Promise<GuestMemory> {
-    await this.discard();
-    const configuration = this.#configurationToKeep(description);
+    const discarded = this.discard();
+    // From here on, before anything is waited for, a discard means this call.
     const abort = new AbortController();
     this.#abort = abort;
+    await discarded;
+    const configuration = this.#configurationToKeep(description);
     const file = await AtomicFile.create(this.#options.path);
     try {
       checkCancelled(abort.signal, file.path);

@@ -3,7 +3,7 @@ import { MigrationError } from '../error.ts';
 /** What the page bitmaps share: 32-bit words as signed integers, which is what V8 keeps in registers. */
 
 /** Page numbers are kept below 2^31 (8 TiB of RAM in one block), so that they stay small integers. */
-export const MAX_BITMAP_PAGES = 2 ** 31 - 1;
+const MAX_BITMAP_PAGES = 2 ** 31 - 1;
 
 /** @throws MigrationError `bad-option` when the count is no integer from 0 to `MAX_BITMAP_PAGES`. */
 export function checkPageCount(pageCount: number): void {

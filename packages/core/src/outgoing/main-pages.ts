@@ -9,8 +9,8 @@ import { encodeCountedString } from '../wire/text.ts';
  * Page records on the main channel. They are gathered with their headers into large buffers: one copy of a
  * page costs less than two more pieces of a vectored write.
  *
- * The buffers rotate. The channel holds at most its high-water mark plus one write, so a buffer that comes
- * round again has long been sent.
+ * The buffers rotate, each used to its end before the next. The caller waits while more than the channel's
+ * high-water mark (1 MiB) is queued, so a buffer that comes round again, 4 MiB later, has long been sent.
  */
 const BUFFER_BYTES = 256 * 1024;
 const BUFFER_COUNT = 16;
@@ -27,6 +27,8 @@ export class MainPages {
   readonly #buffers: Buffer[] = [];
   #current = 0;
   #used = 0;
+  /** Up to here the current buffer was handed to the channel. */
+  #flushed = 0;
   /** Block of the last record: the next one in it says CONTINUE instead of the name. */
   #lastBlock = -1;
 
@@ -65,10 +67,14 @@ export class MainPages {
 
   /** Hands the gathered records to the channel, so that something else can be written behind them. */
   flush(): boolean {
-    if (this.#used === 0) return true;
-    const written = this.#channel.write(this.#buffers[this.#current]!.subarray(0, this.#used));
-    this.#current = (this.#current + 1) % BUFFER_COUNT;
-    this.#used = 0;
+    if (this.#used === this.#flushed) return true;
+    const written = this.#channel.write(this.#buffers[this.#current]!.subarray(this.#flushed, this.#used));
+    this.#flushed = this.#used;
+    if (this.#used + RECORD_LIMIT_BYTES > BUFFER_BYTES) {
+      this.#current = (this.#current + 1) % BUFFER_COUNT;
+      this.#used = 0;
+      this.#flushed = 0;
+    }
     return written;
   }
 

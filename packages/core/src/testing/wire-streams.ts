@@ -25,7 +25,7 @@ export function hex(text: string): Uint8Array<ArrayBuffer> {
   );
 }
 
-export const RAM_ID = 2;
+const RAM_ID = 2;
 export const BLOCKS = [
   { idstr: 'pc.ram', usedLengthBytes: 4 * 4096 },
   { idstr: 'pc.bios', usedLengthBytes: 4096 },

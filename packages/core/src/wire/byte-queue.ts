@@ -53,18 +53,20 @@ export class ByteQueue {
   }
 
   /** Adds a chunk, borrowed until `retain`. `at`: its absolute offset, when bytes that are not wanted were left out. */
-  push(chunk: Uint8Array, at = this.#received): void {
+  push(bytes: Uint8Array, at = this.#received): void {
     if (this.ended) throw this.error('internal', 'bytes were pushed after the end');
-    if (chunk.length === 0) return;
+    if (bytes.length === 0) return;
+    // A view of its own: `slice` of a Node Buffer would share the caller's memory instead of copying it.
+    const chunk = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
     if (at !== this.#received && (at < this.#received || at > this.offset)) {
       throw this.error('internal', `bytes pushed at ${at}, wanted at ${this.wanted ?? this.#received}`);
     }
     this.#received = at + chunk.length;
     if (this.#received <= this.offset) return;
-    const bytes = at < this.offset && this.#available === 0 ? chunk.subarray(this.offset - at) : chunk;
-    if (this.#available === 0) this.#use(bytes);
-    else this.#pending.push(bytes);
-    this.#available += bytes.length;
+    const rest = at < this.offset && this.#available === 0 ? chunk.subarray(this.offset - at) : chunk;
+    if (this.#available === 0) this.#use(rest);
+    else this.#pending.push(rest);
+    this.#available += rest.length;
   }
 
   end(): void {

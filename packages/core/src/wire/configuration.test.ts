@@ -10,6 +10,7 @@ import {
   encodeStreamHeader,
 } from './configuration.ts';
 import type { ConfigurationSection } from './messages.ts';
+import { StreamDecoder } from './stream-decoder.ts';
 
 function run<T>(decode: (queue: ByteQueue) => Generator<undefined, T>, bytes: Uint8Array): T {
   const queue = new ByteQueue('main');
@@ -112,4 +113,21 @@ test('a configuration that is cut anywhere', () => {
     const error = { code: 'truncated', offset: length };
     assert.throws(() => run(decodeConfiguration, FULL.subarray(0, length)), error);
   }
+});
+
+test('what was decoded outlives a reused Node buffer', () => {
+  const uuid = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
+  const buffer = Buffer.from([
+    ...encodeStreamHeader(),
+    ...encodeConfiguration({ machine: 'pc', uuid }),
+    0x01,
+  ]);
+  const decoder = new StreamDecoder();
+  decoder.push(buffer);
+  decoder.next();
+  const message = decoder.next();
+  decoder.next();
+  buffer.fill(0xee);
+  assert.ok(message?.type === 'configuration');
+  assert.deepEqual(message.configuration.uuid, uuid);
 });

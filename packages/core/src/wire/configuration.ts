@@ -10,8 +10,7 @@ import { decodeCountedString, decodeText, encodeCountedString, encodeText, hexOf
  */
 
 export const STREAM_MAGIC = 0x5145564d;
-export const STREAM_VERSION = 3;
-export const STREAM_HEADER_BYTES = 8;
+const STREAM_VERSION = 3;
 
 export function encodeStreamHeader(): Uint8Array<ArrayBuffer> {
   return new ByteWriter().u32(STREAM_MAGIC).u32(STREAM_VERSION).finish();

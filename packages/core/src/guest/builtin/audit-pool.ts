@@ -29,8 +29,11 @@ export class AuditPool {
     const count = Math.min(MAX_THREADS, availableParallelism());
     for (let index = 0; index < count; index++) {
       const worker = startThread(workerEntry(import.meta.url, './audit-worker'), `builtin-audit ${index}`);
-      // Whoever waits for the thread is told by `nextMessage`; idle, its end shows at the next job.
+      // The job that waits for the thread reports its death; the next job does without it.
       worker.on('error', () => {});
+      worker.on('exit', () => {
+        this.#workers = this.#workers.filter((other) => other !== worker);
+      });
       this.#workers.push(worker);
     }
   }
@@ -70,18 +73,27 @@ export class AuditPool {
   }
 
   #run(job: AuditJob): Promise<AuditReply[]> {
-    const mine = this.#last.then(() => {
-      this.start();
-      return Promise.all(
-        this.#workers.map((worker) => {
+    const mine = this.#last.then(() => this.#runNow(job));
+    this.#last = mine.catch(() => {});
+    return mine;
+  }
+
+  async #runNow(job: AuditJob): Promise<AuditReply[]> {
+    this.start();
+    const workers = this.#workers;
+    try {
+      return await Promise.all(
+        workers.map((worker) => {
           const reply = nextMessage<AuditReply>(worker);
           worker.postMessage(job);
           return reply;
         }),
       );
-    });
-    this.#last = mine.catch(() => {});
-    return mine;
+    } catch (error) {
+      // What the other threads still have to say is not an answer to the next job.
+      await Promise.all(workers.map((worker) => worker.terminate()));
+      throw error;
+    }
   }
 }
 

@@ -10,11 +10,11 @@ export interface CheckReport {
   readonly pagesChecked: number;
   /** Writes that the vCPUs have done since the machine was created, wherever it ran. */
   readonly writes: number;
-  /** What is wrong, in words; at most `MAX_PROBLEMS`, then how many more. */
+  /** What is wrong, in words; the first 20, then how many more. */
   readonly problems: readonly string[];
 }
 
-export const MAX_PROBLEMS = 20;
+const MAX_PROBLEMS = 20;
 
 /** What the check of some pages found. */
 export interface PartReport {

@@ -40,7 +40,7 @@ export interface MachineImage {
   readonly verify?: VerifyRecord;
 }
 
-export interface VerifyRecord {
+interface VerifyRecord {
   readonly key: Uint8Array;
   readonly blocks: readonly BlockHash[];
 }

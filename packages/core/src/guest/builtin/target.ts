@@ -80,6 +80,7 @@ export class BuiltinMachineTarget implements IncomingGuest {
         expected: BUILTIN_MACHINE,
       });
     }
+    if (this.#blocks.length > 0) throw new MigrationError('internal', 'the target was prepared before');
     this.#sourceUuid = description.uuid;
     const hardware = await this.#equip(this.#checkBlocks(description.blocks), 'none');
     const memory = hardware.memory(description.blocks.map(({ idstr }) => idstr));

@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import test from 'node:test';
+import { MigrationError } from '@pageferry/core';
+import type { MigrateOptions, Progress } from '@pageferry/core/control';
+import { migrate, receive } from '@pageferry/workers';
+import { TestGuest, TestTarget } from '../packages/core/src/testing/test-guests.ts';
+
+/** The engine put together: coordinator thread, workers, sockets, and how it ends badly. */
+
+const MULTIFD: MigrateOptions = { multifd: true, multifdChannels: 2 };
+
+async function fails(result: Promise<unknown>, code: string): Promise<MigrationError> {
+  const error = await result.then(
+    () => assert.fail('it did not fail'),
+    (thrown: unknown) => thrown,
+  );
+  assert.ok(error instanceof MigrationError, String(error));
+  assert.equal(error.code, code, error.message);
+  return error;
+}
+
+/** A peer that accepts everything and reads nothing. */
+async function blackHole() {
+  const sockets: Socket[] = [];
+  const server = createServer({ pauseOnConnect: true }, (socket) => {
+    socket.on('error', () => {});
+    sockets.push(socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  const close = () => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  };
+  return { uri: `tcp:127.0.0.1:${address.port}`, close };
+}
+
+for (const [name, options] of [
+  ['plain', {}],
+  ['multifd', MULTIFD],
+  ['multifd zstd', { ...MULTIFD, multifdCompression: 'zstd' }],
+] as const) {
+  test(`${name}: from guest to guest, with progress on both sides`, async () => {
+    const guest = new TestGuest();
+    const target = new TestTarget();
+    const reception = receive('tcp:127.0.0.1:0', { ...options, guest: target, progressIntervalMs: 5 });
+    const uri = await reception.listening;
+    assert.match(uri, /^tcp:127\.0\.0\.1:\d+$/);
+    const bandwidth = { maxBandwidthBytesPerSecond: 2_000_000, progressIntervalMs: 5 };
+    const migration = migrate(guest, uri, { ...options, ...bandwidth });
+    const seen: Progress[] = [];
+    for await (const progress of migration.progress) seen.push(progress);
+    const result = await migration.result;
+    assert.equal((await reception.result).status, 'completed');
+    assert.equal(result.ram.total, 308 * 4096);
+    assert.ok(seen.length > 1 && seen.every((progress) => progress.role === 'source'));
+    assert.ok(seen.some((progress) => progress.status === 'active' && progress.ram.transferred > 0));
+    for (const [index, block] of guest.blocks.entries()) {
+      assert.ok(Buffer.from(block.bytes).equals(Buffer.from(target.blocks[index]!.bytes)));
+    }
+    assert.ok(target.started && !guest.control.running);
+    assert.equal(migration.status, 'completed');
+  });
+}
+
+test('nobody listens: connect-failed, and the guest runs on', async () => {
+  const hole = await blackHole();
+  hole.close();
+  const guest = new TestGuest();
+  const error = await fails(migrate(guest, hole.uri).result, 'connect-failed');
+  assert.equal(error.phase, 'connect');
+  assert.ok(guest.control.running);
+});
+
+test('multifd over a transport with one connection is refused', async () => {
+  await fails(migrate(new TestGuest(), 'exec:cat >/dev/null', MULTIFD).result, 'bad-option');
+  await fails(receive('exec:cat /dev/null', { ...MULTIFD, guest: new TestTarget() }).result, 'bad-option');
+});
+
+for (const [name, options] of [
+  ['plain', {}],
+  ['multifd', MULTIFD],
+] as const) {
+  test(`${name}: cancelled within a second while the peer reads nothing`, async () => {
+    const hole = await blackHole();
+    const guest = new TestGuest();
+    const abort = new AbortController();
+    const migration = migrate(guest, hole.uri, { ...options, signal: abort.signal });
+    setTimeout(() => abort.abort(), 400);
+    const started = performance.now();
+    await fails(migration.result, 'cancelled');
+    assert.ok(performance.now() - started < 1500, `${performance.now() - started} ms`);
+    assert.ok(guest.control.running);
+    hole.close();
+  });
+
+  test(`${name}: a peer that says nothing: stall-timeout`, async () => {
+    const hole = await blackHole();
+    const guest = new TestGuest();
+    await fails(migrate(guest, hole.uri, { ...options, stallTimeoutMs: 300 }).result, 'stall-timeout');
+    assert.ok(guest.control.running);
+    hole.close();
+  });
+}
+
+test('a destination that nobody comes to is cancelled within a second', async () => {
+  const target = new TestTarget();
+  const reception = receive('tcp:127.0.0.1:0', { guest: target });
+  await reception.listening;
+  const started = performance.now();
+  reception.cancel();
+  await fails(reception.result, 'cancelled');
+  assert.ok(performance.now() - started < 1000);
+  assert.ok(target.discarded);
+});
+
+test('an address that cannot be listened on', async () => {
+  const hole = await blackHole();
+  const reception = receive(hole.uri, { guest: new TestTarget() });
+  await fails(reception.result, 'listen-failed');
+  await fails(reception.listening, 'listen-failed');
+  hole.close();
+});
+
+test('a guest that cannot save its devices runs on, and the destination is left with nothing', async () => {
+  const guest = new TestGuest();
+  guest.saveDeviceState = async () => {
+    throw new Error('no power');
+  };
+  const target = new TestTarget();
+  const reception = receive('tcp:127.0.0.1:0', { guest: target });
+  const error = await fails(migrate(guest, await reception.listening).result, 'guest-failed');
+  assert.match(error.message, /no power/);
+  assert.ok(guest.control.running);
+  assert.deepEqual(guest.calls, ['inactivate', 'activate']);
+  const lost = await reception.result.catch((thrown: MigrationError) => thrown.code);
+  assert.ok(lost === 'truncated' || lost === 'connection-lost', String(lost));
+  assert.ok(target.discarded && !target.started);
+});
+
+test('garbage instead of a migration', async () => {
+  const target = new TestTarget();
+  const reception = receive('tcp:127.0.0.1:0', { guest: target });
+  const port = Number((await reception.listening).split(':').at(-1));
+  const { connect } = await import('node:net');
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => {});
+  socket.write('GET / HTTP/1.0\r\n\r\n');
+  const error = await fails(reception.result, 'bad-magic');
+  assert.match(error.message, /47455420/);
+  socket.destroy();
+});
+
+test('options out of range are refused at once', () => {
+  assert.throws(() => migrate(new TestGuest(), 'tcp::1', { multifdChannels: 256 }), { code: 'bad-option' });
+  assert.throws(() => migrate(new TestGuest(), 'tcp::1', { multifdZlibLevel: 10 }), { code: 'bad-option' });
+});
