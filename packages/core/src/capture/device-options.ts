@@ -1,4 +1,4 @@
-import type { DeviceReport } from './report.ts';
+import type { BlockReport, DeviceReport } from './report.ts';
 
 /*
  * Which `-device` a device section asks for. A section's idstr is the name of the device's state, with the
@@ -102,48 +102,85 @@ export interface DeviceOptions {
 }
 
 /** The options that create the devices of these sections, without those of the board. */
-export function deviceOptions(devices: readonly DeviceReport[]): DeviceOptions {
-  const found: DeviceOptions = { options: [], unknown: [], notes: [] };
-  const userNetwork = devices.some((device) => device.idstr === 'slirp');
-  let networks = 0;
-  let disks = 0;
-  let bridges = false;
+export function deviceOptions(
+  devices: readonly Pick<DeviceReport, 'idstr'>[],
+  blocks: readonly Pick<BlockReport, 'idstr'>[],
+): DeviceOptions {
+  const options: string[] = [];
+  const unknown: string[] = [];
+  const backends = new Backends(
+    devices.some((device) => device.idstr === 'slirp'),
+    blocks.map((block) => block.idstr),
+  );
   for (const { idstr } of devices) {
     const name = idstr.slice(idstr.lastIndexOf('/') + 1);
     if (BOARD.has(name) || BOARD_PLACES.has(idstr)) continue;
-    if (idstr === 'serial') found.options.push('-serial null');
-    else if (idstr === 'parallel_isa') found.options.push('-parallel null');
-    else {
-      const model = PCI_MODELS.get(name);
-      const place = pciPlace(idstr);
-      if (model === undefined || place === undefined) {
-        found.unknown.push(idstr);
-        continue;
+    const model = PCI_MODELS.get(name);
+    const place = pciPlace(idstr);
+    if (idstr === 'serial') options.push('-serial null');
+    else if (idstr === 'parallel_isa') options.push('-parallel null');
+    else if (model === undefined || place === undefined) unknown.push(idstr);
+    else options.push(...backends.optionsFor(model, idstr, place));
+  }
+  return { options, unknown, notes: backends.notes() };
+}
+
+/** What devices have behind them at the host's side, numbered in the order of the devices. */
+class Backends {
+  readonly #userNetwork: boolean;
+  readonly #blocks: readonly string[];
+  #networks = 0;
+  #disks = 0;
+  #bridges = 0;
+  #sounds = 0;
+
+  constructor(userNetwork: boolean, blocks: readonly string[]) {
+    this.#userNetwork = userNetwork;
+    this.#blocks = blocks;
+  }
+
+  optionsFor(model: string, idstr: string, place: string): string[] {
+    if (NETWORK_MODELS.has(model)) return this.#network(model, idstr, place);
+    switch (model) {
+      case 'virtio-blk-pci':
+        return [`-device ${model},drive=disk${this.#disks++}${place}`];
+      case 'pcie-root-port':
+        return [`-device ${model},chassis=${++this.#bridges}${place}`];
+      case 'pci-bridge':
+        return [`-device ${model},chassis_nr=${++this.#bridges}${place}`];
+      case 'AC97': {
+        const audio = `audio${this.#sounds++}`;
+        return [`-audiodev none,id=${audio}`, `-device ${model},audiodev=${audio}${place}`];
       }
-      bridges ||= BRIDGE.test(idstr);
-      let backend = '';
-      if (NETWORK_MODELS.has(model)) {
-        if (userNetwork) found.options.push(`-netdev user,id=net${networks}`);
-        if (userNetwork) backend = `,netdev=net${networks}`;
-        networks++;
-      } else if (model === 'virtio-blk-pci') {
-        backend = `,drive=disk${disks++}`;
-      }
-      found.options.push(`-device ${model}${backend}${place}`);
+      default:
+        return [`-device ${model}${place}`];
     }
   }
-  if (networks > 0 && !userNetwork) {
-    found.notes.push('network devices need the kind of -netdev that they had at the source');
+
+  #network(model: string, idstr: string, place: string): string[] {
+    const id = `net${this.#networks++}`;
+    // The option ROM is a RAM block of its own: without it the device had none.
+    const path = idstr.slice(0, idstr.lastIndexOf('/') + 1);
+    const rom = this.#blocks.some((block) => block.startsWith(path) && block.endsWith('.rom'))
+      ? ''
+      : ',romfile=';
+    if (!this.#userNetwork) return [`-device ${model}${rom}${place}`];
+    return [`-netdev user,id=${id}`, `-device ${model},netdev=${id}${rom}${place}`];
   }
-  if (bridges) {
-    found.notes.push(
-      'bridges and root ports need the chassis, port and slot numbers that they had at the source',
-    );
+
+  notes(): string[] {
+    return [
+      ...(this.#networks > 0 && !this.#userNetwork
+        ? ['network devices need the kind of -netdev that they had at the source']
+        : []),
+      ...(this.#bridges > 0
+        ? ['bridges and root ports need the chassis, port and slot numbers that they had at the source']
+        : []),
+      ...(this.#disks > 0
+        ? ['disk contents are not in the file: add a -blockdev with the node name of each drive=']
+        : []),
+    ];
   }
-  if (disks > 0) {
-    found.notes.push('disk contents are not in the file: add a -blockdev with the node name of each drive=');
-  }
-  return found;
 }
 
 /** `,addr=…` (and `,bus=…`) for the place in an idstr; an id is given to what has something behind it. */

@@ -19,7 +19,7 @@ export function adviseLoad(report: CaptureReport): LoadAdvice | undefined {
   const notes: string[] = [];
   const machineOptions = [machine, ...machineSwitches(machine, ram.blocks, devices)];
   const memory = memoryOptions(machine, ram.blocks, machineOptions, notes);
-  const attached = deviceOptions(devices);
+  const attached = deviceOptions(devices, ram.blocks);
   const vcpus = devices.filter((device) => device.idstr === 'cpu_common').length;
   const incoming = incomingOptions(path, format, machineVersion(machine));
   const options = [

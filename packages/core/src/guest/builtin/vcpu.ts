@@ -27,9 +27,12 @@ export interface VcpuData {
 }
 
 /** The pause between two bursts of writes; short, so that a page's chance to be dirty is the same at any time. */
-const SLICE_MS = 1;
+const SLICE_MS = 2;
 /** A vCPU that could not run makes up for at most this much. */
 const CATCH_UP_MS = 20;
+
+/** Writes between two looks at the clock. */
+const BURST = 256;
 
 /** A virtual CPU: writes its pages at its share of the rate, each write followed by its mark. */
 export class Vcpu {
@@ -131,7 +134,7 @@ export class Vcpu {
       due = Math.min(due + (now - then) * writesPerMs, Math.max(1, writesPerMs * CATCH_UP_MS));
       then = now;
       // The stop is looked for between two writes only, never between a write and its mark.
-      for (; due >= 1 && control.mayRun(); due--) write();
+      for (let left = BURST; left > 0 && due >= 1 && control.mayRun(); left--, due--) write();
       state.publishWrites(this.#vcpu, this.#writes);
       if (due < 1) control.sleepWhileRunning(Math.max(SLICE_MS, (1 - due) / writesPerMs));
     }
