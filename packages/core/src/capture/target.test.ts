@@ -266,3 +266,24 @@ test('a target can be prepared again after a failure', async (context) => {
   await target.load(STATE);
   assert.deepEqual(await readdir(folder), ['guest']);
 });
+
+test('a block of more than 4 GiB keeps its pages', async (context) => {
+  const path = join(await temporaryFolder(context), 'guest');
+  const usedLengthBytes = 2 ** 32 + 2 ** 20;
+  const description = { ...DESCRIPTION, blocks: [{ idstr: 'pc.ram', usedLengthBytes }] };
+  const marks = [0, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 5 * 4096 + 1, usedLengthBytes - 1];
+  for (const format of FORMATS) {
+    const target = new CaptureTarget({ path, format });
+    const bytes = new Uint8Array((await target.prepare(description)).blocks[0]!.buffer);
+    for (const [index, at] of marks.entries()) bytes[at] = index + 1;
+    await target.load(STATE);
+    const { memory, stats } = await loadCapture(path);
+    assert.deepEqual(
+      marks.map((at) => memory[0]!.bytes[at]),
+      [1, 2, 3, 4, 5, 6],
+    );
+    assert.equal(stats.pageRecords, 6);
+    const report = await inspectCapture(path);
+    assert.equal(report.ram?.pages.uniquePages, 6);
+  }
+});

@@ -58,9 +58,9 @@ export class RamBlock implements RamBlockMemory {
     this.pageCount = usedLengthBytes / TARGET_PAGE_BYTES;
   }
 
-  /** A block over a new, zeroed SharedArrayBuffer of its own (page-aligned by the allocator). */
+  /** A block over new, zeroed memory of its own, page-aligned in the process as `alignedBuffer` can. */
   static allocate(idstr: string, usedLengthBytes: number, pageSizeBytes = TARGET_PAGE_BYTES): RamBlock {
-    const buffer = new SharedArrayBuffer(usedLengthBytes);
+    const buffer = alignedBuffer(usedLengthBytes);
     return new RamBlock({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset: 0 });
   }
 
@@ -68,5 +68,37 @@ export class RamBlock implements RamBlockMemory {
   toMemory(): RamBlockMemory {
     const { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset } = this;
     return { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset };
+  }
+}
+
+const WASM_PAGE_BYTES = 65536;
+const WASM32_LIMIT_BYTES = 2 ** 32;
+
+/** The part of WebAssembly's interface that is used here; a 64-bit memory is described in bigints. */
+interface MemoryConstructor {
+  new (
+    descriptor:
+      | { initial: number; maximum: number; shared: true }
+      | { address: 'i64'; initial: bigint; maximum: bigint; shared: true },
+  ): { readonly buffer: SharedArrayBuffer };
+}
+
+/**
+ * A zeroed SharedArrayBuffer of at least `bytes` that starts at a page of the process: that of a WebAssembly
+ * memory. A plain one starts 16 bytes behind it, which keeps direct I/O and the kernel's page tracking out.
+ * Where no such memory can be had (above 16 GiB, or without WebAssembly) it is a plain one.
+ */
+function alignedBuffer(bytes: number): SharedArrayBuffer {
+  const { WebAssembly } = globalThis as { WebAssembly?: { Memory: MemoryConstructor } };
+  const pages = Math.ceil(bytes / WASM_PAGE_BYTES);
+  try {
+    if (WebAssembly === undefined) return new SharedArrayBuffer(bytes);
+    if (bytes <= WASM32_LIMIT_BYTES) {
+      return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer;
+    }
+    const wide = BigInt(pages);
+    return new WebAssembly.Memory({ address: 'i64', initial: wide, maximum: wide, shared: true }).buffer;
+  } catch {
+    return new SharedArrayBuffer(bytes);
   }
 }
