@@ -78,7 +78,7 @@ test('until the file is whole, nothing has its name', async () => {
 /** Mounts a file system of that size, or says why it cannot. */
 function mountTiny(path: string, sizeBytes: number): string | undefined {
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'tmpfs', path], { stdio: 'pipe' });
+    execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'tmpfs', path], { stdio: 'pipe' });
     return undefined;
   } catch (error) {
     return `no file system can be mounted here (${(error as Error).message.split('\n')[0]})`;
@@ -116,7 +116,7 @@ test('a full disk fails with its name, and leaves nothing', async (context) => {
       assert.equal(target.result, undefined);
     }
   } finally {
-    execFileSync('umount', [disk]);
+    execFileSync('/bin/umount', [disk]);
   }
 });
 

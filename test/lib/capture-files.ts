@@ -45,7 +45,7 @@ export function isLoadable(fixture: Fixture): boolean {
   return (
     fixture.stream_complete &&
     !fixture.description.startsWith('block migration') &&
-    (readImage(fixture) !== undefined || !fixture.capabilities.some((name) => refused.includes(name)))
+    (fixture.connections.length === 0 || !fixture.capabilities.some((name) => refused.includes(name)))
   );
 }
 

@@ -25,8 +25,15 @@ const PROGRESS_INTERVAL_MS = 200;
 export function migrate(guest: Guest, uri: string, options: MigrateOptions & RunOptions = {}): Migration {
   const { signal, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
   const resolved = resolveMigrateOptions(parameters);
-  const { machine, uuid, ramSectionId, memory, earlySections } = guest;
-  const description: SourceDescription = { machine, uuid, ramSectionId, memory, earlySections };
+  const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = guest;
+  const description: SourceDescription = {
+    machine,
+    uuid,
+    targetPageBits,
+    ramSectionId,
+    memory,
+    earlySections,
+  };
   const control = memory.runControl === undefined ? undefined : new RunControl(memory.runControl);
   const ran = control?.running ?? false;
   const calls = proxy({

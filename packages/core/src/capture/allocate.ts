@@ -3,21 +3,23 @@ import { RamBlock } from '../memory/ram-block.ts';
 import type { RamBlockDescriptor } from '../wire/messages.ts';
 
 /** How much RAM a capture may announce, unless told otherwise: memory is only taken for pages that come. */
-export const MAX_RAM_BYTES_DEFAULT = 2 ** 40;
+const MAX_RAM_BYTES_DEFAULT = 2 ** 40;
 
 /**
- * Allocates announced blocks, zeroed.
+ * Allocates announced blocks, zeroed. `at` says where they were announced.
  * @throws MigrationError `limit-exceeded` when they are together above the limit or the system refuses
  */
 export function allocateBlocks(
   blocks: readonly RamBlockDescriptor[],
   maxRamBytes = MAX_RAM_BYTES_DEFAULT,
+  at: { channel?: string; offset?: number } = {},
 ): RamBlock[] {
   const totalBytes = blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
   if (totalBytes > maxRamBytes) {
     throw new MigrationError('limit-exceeded', "the guest's RAM", {
       found: `${totalBytes} bytes`,
       expected: `at most ${maxRamBytes}`,
+      ...at,
     });
   }
   return blocks.map((block) => {
@@ -28,7 +30,7 @@ export function allocateBlocks(
       throw new MigrationError(
         'limit-exceeded',
         `this host has not enough memory for the RAM block ${block.idstr} of ${block.usedLengthBytes} bytes`,
-        { cause: error },
+        { cause: error, ...at },
       );
     }
   });

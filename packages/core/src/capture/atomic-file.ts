@@ -109,7 +109,9 @@ export async function writeFully(
     let done = 0;
     while (done < bytes.length) {
       const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done);
-      if (bytesWritten === 0) throw new Error('the system wrote no byte');
+      // Never seen of a file, and it would go on for ever.
+      if (bytesWritten === 0)
+        throw new MigrationError('file-failed', 'the system writes nothing', { channel: path });
       done += bytesWritten;
     }
   } catch (error) {

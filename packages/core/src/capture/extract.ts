@@ -8,7 +8,7 @@ import { CaptureFile } from './capture-file.ts';
 import { ExtractOutput } from './extract-output.ts';
 import { checkCancelled, fileError } from './file-error.ts';
 import { mappedRuns } from './mapped-pages.ts';
-import { type ReadOptions, ReadProgress } from './read-progress.ts';
+import { type CaptureReadOptions, ReadProgress } from './read-progress.ts';
 import { walkStream } from './walk.ts';
 
 const RUN_PAGES = (1024 * 1024) / TARGET_PAGE_BYTES;
@@ -24,7 +24,7 @@ export async function extractBlock(
   path: string,
   idstr: string,
   out: string,
-  options: ReadOptions = {},
+  options: CaptureReadOptions = {},
 ): Promise<{ bytes: number }> {
   const file = await CaptureFile.open(path);
   try {
@@ -49,12 +49,12 @@ class Extractor {
   readonly #file: CaptureFile;
   readonly #idstr: string;
   readonly #output: ExtractOutput;
-  readonly #options: ReadOptions;
+  readonly #options: CaptureReadOptions;
   readonly #progress: ReadProgress;
   #index = -1;
   #block: RamBlockDescriptor | undefined;
 
-  constructor(file: CaptureFile, idstr: string, output: ExtractOutput, options: ReadOptions) {
+  constructor(file: CaptureFile, idstr: string, output: ExtractOutput, options: CaptureReadOptions) {
     this.#file = file;
     this.#idstr = idstr;
     this.#output = output;

@@ -1,10 +1,14 @@
 import { MigrationError } from '../error.ts';
 
-/** A `file-failed` error that names the path, what was tried, and the system's reason. */
+/**
+ * A `file-failed` error that names the path, what was tried, and the system's reason; an error that is not the
+ * system's is a defect (`internal`).
+ */
 export function fileError(error: unknown, path: string, doing: string): MigrationError {
   if (error instanceof MigrationError) return error;
   const reason = error instanceof Error ? error.message : String(error);
-  return new MigrationError('file-failed', `cannot ${doing}: ${reason}`, {
+  const bySystem = error instanceof Error && 'syscall' in error;
+  return new MigrationError(bySystem ? 'file-failed' : 'internal', `cannot ${doing}: ${reason}`, {
     channel: path,
     phase: 'file',
     retryable: false,

@@ -10,7 +10,7 @@ export { extractBlock } from './extract.ts';
 export { inspectCapture } from './inspect.ts';
 export { type LoadCaptureOptions, loadCapture } from './load.ts';
 export { CapturedMachine, type CapturedMachineOptions } from './machine.ts';
-export type { ReadOptions } from './read-progress.ts';
+export type { CaptureReadOptions } from './read-progress.ts';
 export type {
   BlockReport,
   CaptureReport,

@@ -20,17 +20,23 @@ export class DeviceInspector {
   /** Where the sections of the current run of early sections go on. */
   #runOffset = 0;
   #runEnd = -1;
+  #early = true;
   #contradiction: Damage | undefined;
 
   constructor(file: CaptureFile) {
     this.#file = file;
   }
 
+  /** From here on sections are no longer sent before the pages. */
+  pagesBegin(): void {
+    this.#early = false;
+  }
+
   /** A FULL section among the others; a run of them is decoded at once, so only the first one's offset says where. */
-  takeEarly(section: DeviceSection, offset: number, endOffset: number): void {
+  takeAmong(section: DeviceSection, offset: number, endOffset: number): void {
     if (offset !== this.#runEnd) this.#runOffset = offset;
     this.#runEnd = endOffset;
-    this.#runOffset = this.#add(section, section.data, this.#runOffset, true);
+    this.#runOffset = this.#add(section, section.data, this.#runOffset, this.#early);
   }
 
   takeState(message: DeviceStateMessage, offset: number): void {

@@ -7,7 +7,7 @@ import { checkCancelled } from './file-error.ts';
 import { mappedRuns } from './mapped-pages.ts';
 import { PageCensus, type PageCounts } from './page-census.ts';
 import { PageSet } from './page-set.ts';
-import type { ReadOptions, ReadProgress } from './read-progress.ts';
+import type { CaptureReadOptions, ReadProgress } from './read-progress.ts';
 import type { BlockReport, Damage, PageReport, RamReport } from './report.ts';
 import { salvageMappedBlocks } from './salvage-blocks.ts';
 
@@ -24,7 +24,7 @@ interface BlockState {
 /** Counts the pages of a capture as they pass. */
 export class RamInspector {
   readonly #file: CaptureFile;
-  readonly #options: ReadOptions;
+  readonly #options: CaptureReadOptions;
   readonly #progress: ReadProgress;
   #sectionId: number | undefined;
   #offset = 0;
@@ -33,7 +33,7 @@ export class RamInspector {
   #census = new PageCensus([]);
   #flushOffset: number | undefined;
 
-  constructor(file: CaptureFile, options: ReadOptions, progress: ReadProgress) {
+  constructor(file: CaptureFile, options: CaptureReadOptions, progress: ReadProgress) {
     this.#file = file;
     this.#options = options;
     this.#progress = progress;

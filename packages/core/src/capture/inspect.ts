@@ -8,7 +8,7 @@ import { CaptureFile } from './capture-file.ts';
 import { DeviceInspector } from './inspect-devices.ts';
 import { RamInspector } from './inspect-ram.ts';
 import { adviseLoad } from './load-advice.ts';
-import { type ReadOptions, ReadProgress } from './read-progress.ts';
+import { type CaptureReadOptions, ReadProgress } from './read-progress.ts';
 import type { CaptureReport, CommandReport, ConfigurationReport, Damage } from './report.ts';
 import { walkStream } from './walk.ts';
 
@@ -18,7 +18,7 @@ import { walkStream } from './walk.ts';
  *
  * @throws MigrationError `file-failed` or `bad-file` when the file cannot be opened or read, `cancelled`
  */
-export async function inspectCapture(path: string, options: ReadOptions = {}): Promise<CaptureReport> {
+export async function inspectCapture(path: string, options: CaptureReadOptions = {}): Promise<CaptureReport> {
   const file = await CaptureFile.open(path);
   try {
     return await new Inspector(file, options).inspect();
@@ -29,7 +29,7 @@ export async function inspectCapture(path: string, options: ReadOptions = {}): P
 
 class Inspector {
   readonly #file: CaptureFile;
-  readonly #options: ReadOptions;
+  readonly #options: CaptureReadOptions;
   readonly #progress: ReadProgress;
   readonly #ram: RamInspector;
   readonly #devices: DeviceInspector;
@@ -40,7 +40,7 @@ class Inspector {
   #configuration: ConfigurationReport | undefined;
   readonly #commands: CommandReport[] = [];
 
-  constructor(file: CaptureFile, options: ReadOptions) {
+  constructor(file: CaptureFile, options: CaptureReadOptions) {
     this.#file = file;
     this.#options = options;
     this.#position = options.offsetBytes ?? 0;
@@ -85,10 +85,13 @@ class Inspector {
         return undefined;
       }
       case 'device-section':
-        this.#devices.takeEarly(message.section, offset, endOffset);
+        this.#devices.takeAmong(message.section, offset, endOffset);
         return undefined;
       case 'device-state':
         this.#devices.takeState(message, offset);
+        return undefined;
+      case 'section-part':
+        this.#devices.pagesBegin();
         return undefined;
       case 'section-end':
         this.#ramEnded = true;

@@ -17,10 +17,10 @@ import { checkCancelled, fileError } from './file-error.ts';
 import { InFlight } from './in-flight.ts';
 import { mappedRuns } from './mapped-pages.ts';
 import { PageSet } from './page-set.ts';
-import { type ReadOptions, ReadProgress } from './read-progress.ts';
+import { type CaptureReadOptions, ReadProgress } from './read-progress.ts';
 import { walkStream } from './walk.ts';
 
-export interface LoadCaptureOptions extends ReadOptions {
+export interface LoadCaptureOptions extends CaptureReadOptions {
   /** Limit of the guest's RAM in bytes. */
   readonly maxRamBytes?: number;
 }
@@ -102,7 +102,7 @@ class Loader {
         this.#partBegun = true;
         return undefined;
       case 'ram-blocks':
-        return this.#allocate(message.blocks);
+        return this.#allocate(message.blocks, offset);
       case 'ram-multifd-flush':
         throw this.#unsupported(MULTIFD_ALONE, offset);
       case 'command':
@@ -177,8 +177,9 @@ class Loader {
     }
   }
 
-  #allocate(blocks: readonly RamBlockDescriptor[]): Promise<void> | undefined {
-    this.#memory = allocateBlocks(blocks, this.#options.maxRamBytes);
+  #allocate(blocks: readonly RamBlockDescriptor[], offset: number): Promise<void> | undefined {
+    const at = { channel: this.#file.path, offset };
+    this.#memory = allocateBlocks(blocks, this.#options.maxRamBytes, at);
     this.#recorded = blocks.map(() => new PageSet());
     return blocks.some((block) => block.mappedRam) ? this.#readMappedPages(blocks) : undefined;
   }

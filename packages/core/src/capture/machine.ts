@@ -15,6 +15,7 @@ export interface CapturedMachineOptions {
 export class CapturedMachine implements Guest {
   readonly machine: string;
   readonly uuid?: Uint8Array;
+  readonly targetPageBits?: number;
   readonly ramSectionId: number;
   readonly memory: GuestMemory;
   readonly earlySections: readonly DeviceSection[];
@@ -26,6 +27,7 @@ export class CapturedMachine implements Guest {
     this.configuration = capture.configuration;
     this.machine = capture.configuration.machine;
     this.uuid = knownUuid(options.uuid ?? capture.configuration.uuid);
+    this.targetPageBits = capture.configuration.targetPageBits;
     this.ramSectionId = capture.ramSectionId;
     this.memory = {
       blocks: capture.memory.map((block) => block.toMemory()),

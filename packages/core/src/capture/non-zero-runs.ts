@@ -4,7 +4,7 @@ import { isZeroPage } from '../memory/zero-page.ts';
 import type { PageRun } from './mapped-ram.ts';
 
 /** How much RAM is looked at before other work gets its turn; a run never crosses such a boundary. */
-export const SCAN_SLICE_PAGES = (64 * 1024 * 1024) / TARGET_PAGE_BYTES;
+const SCAN_SLICE_PAGES = (64 * 1024 * 1024) / TARGET_PAGE_BYTES;
 
 /** The runs of pages that are not all zeros, in ascending order, each of at most `maxPages`. */
 export function* nonZeroRuns(

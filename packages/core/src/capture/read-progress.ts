@@ -3,18 +3,18 @@ import type { CaptureFile } from './capture-file.ts';
 
 const STEP_BYTES = 4 * 1024 * 1024;
 
-export interface ReadOptions extends CaptureIoOptions {
+export interface CaptureReadOptions extends CaptureIoOptions {
   /** Where the stream begins in the file (`file:PATH,offset=`). */
   readonly offsetBytes?: number;
 }
 
 /** Tells how far a file was read, but not about each of the millions of runs that a guest may have. */
 export class ReadProgress {
-  readonly #options: ReadOptions;
+  readonly #options: CaptureReadOptions;
   readonly #sizeBytes: number;
   #told: number;
 
-  constructor(file: CaptureFile, options: ReadOptions) {
+  constructor(file: CaptureFile, options: CaptureReadOptions) {
     this.#options = options;
     this.#sizeBytes = file.sizeBytes;
     this.#told = options.offsetBytes ?? 0;

@@ -2,7 +2,7 @@ import type { StreamMessage } from '../wire/messages.ts';
 import { StreamDecoder } from '../wire/stream-decoder.ts';
 import type { CaptureFile } from './capture-file.ts';
 import { checkCancelled } from './file-error.ts';
-import type { ReadOptions, ReadProgress } from './read-progress.ts';
+import type { CaptureReadOptions, ReadProgress } from './read-progress.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
 
@@ -24,7 +24,7 @@ export type MessageVisitor = (
 export async function walkStream(
   file: CaptureFile,
   visit: MessageVisitor,
-  options: ReadOptions,
+  options: CaptureReadOptions,
   progress: ReadProgress,
 ): Promise<number> {
   const start = options.offsetBytes ?? 0;

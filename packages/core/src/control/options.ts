@@ -49,8 +49,6 @@ export interface MigrateOptions extends CommonOptions {
   zeroPageDetection?: ZeroPageDetection;
   /** Overrides what the machine version says: the SWITCHOVER_START command (QEMU from 10.0). */
   sendSwitchoverStart?: boolean;
-  /** Capability `mapped-ram`, only towards `file:`. */
-  mappedRam?: boolean;
 }
 
 /** Options of the destination. */
@@ -69,7 +67,6 @@ export const MIGRATE_DEFAULTS = {
   maxBandwidthBytesPerSecond: 0,
   downtimeLimitMs: 300,
   returnPath: true,
-  mappedRam: false,
   connectTimeoutMs: 10_000,
   channelTimeoutMs: 10_000,
   stallTimeoutMs: 60_000,

@@ -35,6 +35,8 @@ export interface Guest {
   readonly machine: string;
   /** 16 bytes in RFC 4122 order; absent: the guest has none (multifd then sends zeros). */
   readonly uuid?: Uint8Array;
+  /** Sent in the configuration section by machines whose CPU type has a choice (never x86). */
+  readonly targetPageBits?: number;
   /** Section id that RAM is sent under; must differ from every device section's. */
   readonly ramSectionId: number;
   readonly memory: GuestMemory;

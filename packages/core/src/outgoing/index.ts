@@ -1,2 +1,2 @@
-export { type OutgoingGuest, OutgoingMigration, type OutgoingParts } from './outgoing.ts';
+export { OutgoingMigration, type OutgoingParts } from './outgoing.ts';
 export type { ProtocolSwitches } from './switches.ts';

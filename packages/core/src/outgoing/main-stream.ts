@@ -3,7 +3,7 @@ import type { RamBlock } from '../memory/ram-block.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import { encodeCommand, encodePing } from '../wire/command.ts';
 import { encodeConfiguration, encodeStreamHeader } from '../wire/configuration.ts';
-import { Command, type DeviceSection } from '../wire/messages.ts';
+import { Command, type ConfigurationSection, type DeviceSection } from '../wire/messages.ts';
 import { encodeRamBlocks, RAM_VERSION } from '../wire/ram-records.ts';
 import {
   encodeDeviceSection,
@@ -26,9 +26,9 @@ export class MainStreamWriter {
   }
 
   /** Capabilities are those of this transfer, not those with which a capture was taken: none is validated. */
-  header(machine: string, uuid: Uint8Array | undefined): void {
+  header(configuration: Omit<ConfigurationSection, 'capabilities'>): void {
     this.#channel.write(encodeStreamHeader());
-    this.#channel.write(encodeConfiguration(uuid === undefined ? { machine } : { machine, uuid }));
+    this.#channel.write(encodeConfiguration(configuration));
   }
 
   /** A PING follows, as QEMU does it: its PONG shows that the destination reads. */

@@ -14,21 +14,9 @@ import { ReturnPathReader } from './return-path.ts';
 import { OutgoingStats } from './stats.ts';
 import { type ProtocolSwitches, protocolSwitches } from './switches.ts';
 
-/** What a source needs of its guest in the coordinator's thread: shared memory, and calls that may cross threads. */
-export type OutgoingGuest = Pick<
-  Guest,
-  | 'machine'
-  | 'uuid'
-  | 'ramSectionId'
-  | 'memory'
-  | 'earlySections'
-  | 'saveDeviceState'
-  | 'inactivate'
-  | 'activate'
->;
-
 export interface OutgoingParts {
-  readonly guest: OutgoingGuest;
+  /** Its calls may cross threads; its memory is shared. */
+  readonly guest: Guest;
   readonly options: ResolvedMigrateOptions;
   /** Opens the main channel. */
   connect(signal: AbortSignal): Promise<ByteChannel>;
@@ -50,7 +38,7 @@ const PART_LIMIT_MS = 50;
 export class OutgoingMigration {
   readonly #parts: OutgoingParts;
   readonly #options: ResolvedMigrateOptions;
-  readonly #guest: OutgoingGuest;
+  readonly #guest: Guest;
   readonly #stop = new AbortController();
   readonly #stopped: Promise<never>;
   readonly #control: RunControl | undefined;
@@ -145,7 +133,8 @@ export class OutgoingMigration {
     const ram = new RamIteration(this.#guest.memory);
     this.#ram = ram;
     const stream = new MainStreamWriter(channel, this.#guest.ramSectionId);
-    stream.header(this.#guest.machine, this.#guest.uuid);
+    const { machine, uuid, targetPageBits } = this.#guest;
+    stream.header({ machine, uuid, targetPageBits });
     // The header is on its way before the channels connect: a destination may wait for it to tell the
     // main channel from the others.
     await this.#sender?.open(ram.blocks.map((block) => block.toMemory()));

@@ -30,12 +30,6 @@ const coordinator: CoordinatorApi = {
     const { multifdChannels, multifdCompression, multifdBackend, multifdZlibLevel, multifdZstdLevel } =
       options;
     const { connectTimeoutMs } = options;
-    if (options.mappedRam) {
-      throw new MigrationError(
-        'unsupported',
-        'capability mapped-ram is not supported for a migration; a capture writes it',
-      );
-    }
     const socketAddress = options.multifd ? requireSocket(address, uri) : undefined;
     const migration = new OutgoingMigration({
       // `calls` is a proxy: its members cannot be enumerated.

@@ -5,7 +5,7 @@ import type {
   ResolvedMigrateOptions,
   ResolvedReceiveOptions,
 } from '@pageferry/core/control';
-import type { DeviceState, Guest, GuestMemory, IncomingGuest } from '@pageferry/core/guest';
+import type { Guest, GuestMemory, IncomingGuest } from '@pageferry/core/guest';
 import type { DeviceSection } from '@pageferry/core/wire';
 
 /** What goes between the application's thread and the coordinator's. */
@@ -14,15 +14,15 @@ import type { DeviceSection } from '@pageferry/core/wire';
 export interface SourceDescription {
   readonly machine: string;
   readonly uuid?: Uint8Array;
+  readonly targetPageBits?: number;
   readonly ramSectionId: number;
   readonly memory: GuestMemory;
   readonly earlySections?: readonly DeviceSection[];
 }
 
 /** Calls back into the application's thread; `Guest` and `IncomingGuest` have them. */
-export type SourceCalls = Pick<Guest, 'saveDeviceState' | 'inactivate' | 'activate'>;
-export type DestinationCalls = Pick<IncomingGuest, 'prepare' | 'load' | 'start' | 'discard'>;
-export type { DeviceState };
+type SourceCalls = Pick<Guest, 'saveDeviceState' | 'inactivate' | 'activate'>;
+type DestinationCalls = Pick<IncomingGuest, 'prepare' | 'load' | 'start' | 'discard'>;
 
 export interface Events {
   status(status: MigrationStatus): void;
