@@ -9,6 +9,8 @@ import { assertRamMatches, findFixture, readConnection, readImage } from './lib/
 
 /** `receive`, `send`, `inspect` and `extract` with a machine that a QEMU wrote. */
 
+/** What takes longer than this hangs. */
+const options = { timeout: 60_000 };
 const fixture = findFixture('10.0/mapped-ram');
 const folder = mkdtempSync(join(tmpdir(), 'pageferry-cli-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -49,7 +51,7 @@ async function move(from: string, name: string, receiveFlags: string[], flags: s
   return out;
 }
 
-test('a captured machine goes from file to file in every format, with the same RAM', async () => {
+test('a captured machine goes from file to file in every format, with the same RAM', options, async () => {
   const stream = await move(image, 'plain.img', ['--format', 'stream'], []);
   const flags = ['--multifd-channels', '2', '--multifd-compression', 'zstd'];
   const mapped = await move(stream, 'mapped.img', [], flags);
@@ -67,7 +69,7 @@ test('a captured machine goes from file to file in every format, with the same R
   assert.deepEqual(machines[2], machines[0]);
 });
 
-test('inspect describes a file for people', async () => {
+test('inspect describes a file for people', options, async () => {
   const { code, stdout, stderr } = await runCli('inspect', image, '--devices');
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^format +mapped-ram$/m);
@@ -78,7 +80,7 @@ test('inspect describes a file for people', async () => {
   assert.match(stdout, /qemu-system-x86_64 -machine \S*pc-i440fx-10\.0/);
 });
 
-test('inspect shows a cut file up to the damage, and where that is', async () => {
+test('inspect shows a cut file up to the damage, and where that is', options, async () => {
   const whole = readConnection(findFixture('10.0/precopy'), 0);
   const cut = join(folder, 'cut.img');
   writeFileSync(cut, whole.subarray(0, 100_000));
@@ -96,7 +98,7 @@ test('inspect shows a cut file up to the damage, and where that is', async () =>
   assert.equal(errorCode(forMachines), 'truncated');
 });
 
-test('what is no capture is refused', async () => {
+test('what is no capture is refused', options, async () => {
   const text = join(folder, 'text');
   writeFileSync(text, 'this is not the stream that you are looking for');
   for (const [args, code] of [
@@ -111,7 +113,7 @@ test('what is no capture is refused', async () => {
   }
 });
 
-test('nobody at the other end is an error with a code', async () => {
+test('nobody at the other end is an error with a code', options, async () => {
   const server = createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
   const { port } = server.address() as { port: number };
@@ -124,7 +126,7 @@ test('nobody at the other end is an error with a code', async () => {
   assert.equal(errorCode(bad), 'bad-uri');
 });
 
-test('Ctrl-C ends a receiver that waits, within a second and without a file', async (t) => {
+test('Ctrl-C ends a receiver that waits, within a second and without a file', options, async (t) => {
   const out = join(folder, 'never.img');
   const receiver = new Cli(['receive', 'tcp:127.0.0.1:0', '--out', out, '--json'], t);
   await receiver.event('listening');
@@ -140,7 +142,28 @@ test('Ctrl-C ends a receiver that waits, within a second and without a file', as
   );
 });
 
-test('a UUID goes with the guest, and another one is refused', async (t) => {
+test('Ctrl-C in the middle of a transfer ends both sides, and leaves no file', options, async (t) => {
+  const out = join(folder, 'half.img');
+  const receiver = new Cli(['receive', 'tcp:127.0.0.1:0', '--out', out, '--json'], t);
+  const { address } = await receiver.event('listening');
+  const sender = new Cli(['send', image, String(address), '--max-bandwidth', '64k', '--json'], t);
+  await receiver.event('progress', ({ status }) => status === 'active');
+  const before = performance.now();
+  sender.signal('SIGINT');
+  const sent = await sender.finished();
+  assert.equal(sent.code, 130);
+  assert.ok(performance.now() - before < 1000);
+  assert.equal(errorCode(sent), 'cancelled');
+  const received = await receiver.finished();
+  assert.equal(received.code, 1);
+  assert.match(errorCode(received), /^(truncated|connection-lost)$/);
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.includes('half')),
+    [],
+  );
+});
+
+test('a UUID goes with the guest, and another one is refused', options, async (t) => {
   const uuid = '6ba7b810-9dad-11d1-80b4-00c04fd430c8';
   const multifd = ['--multifd-channels', '1', '--json'];
   for (const [expected, name] of [

@@ -5,6 +5,8 @@ import { childrenOf, endsWithin } from './lib/processes.ts';
 
 /** `pageferry demo`: a running guest moves to a second process, whichever way its pages travel. */
 
+/** What takes longer than this hangs. */
+const options = { timeout: 60_000 };
 const small = ['demo', '--memory', '64M', '--dirty-rate', '16M', '--json'];
 
 interface DemoEvent extends CliEvent {
@@ -37,7 +39,7 @@ const ways: { args: string[]; channels: number }[] = [
 ];
 
 for (const { args, channels } of ways) {
-  test(`the guest arrives whole: ${args.join(' ') || 'as it is'}`, async () => {
+  test(`the guest arrives whole: ${args.join(' ') || 'as it is'}`, options, async () => {
     const result = await demo(...args);
     assert.equal(result.channels.length, channels);
     assert.ok(result.verifyMs > 0);
@@ -45,14 +47,14 @@ for (const { args, channels } of ways) {
   });
 }
 
-test('without hashes and without return path the guest still checks itself', async () => {
+test('without hashes and without return path the guest still checks itself', options, async () => {
   const way = ['--zero-page-detection', 'legacy', '--multifd-flush-after-each-section'];
   const result = await demo('--no-verify', '--capability', 'return-path=off', ...way);
   assert.equal(result.verifyMs, 0);
   assert.equal(result.returnPath, false);
 });
 
-test('a bandwidth limit is kept, and progress is told meanwhile', async () => {
+test('a bandwidth limit is kept, and progress is told meanwhile', options, async () => {
   const result = await runCli(...small, '--memory', '32M', '--dirty-rate', '1M', '--max-bandwidth', '20M');
   assert.equal(result.code, 0, result.stderr);
   const progress = jsonLines(result.stdout).filter(({ event }) => event === 'progress');
@@ -62,7 +64,7 @@ test('a bandwidth limit is kept, and progress is told meanwhile', async () => {
   assert.ok(rate < 26 * 2 ** 20, `${rate} bytes/s`);
 });
 
-test('people get a summary on stdout and progress on stderr', async () => {
+test('people get a summary on stdout and progress on stderr', options, async () => {
   const { code, stdout, stderr } = await runCli('demo', '--memory', '32M');
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^status +completed$/m);
@@ -75,14 +77,14 @@ test('people get a summary on stdout and progress on stderr', async () => {
 /** A demo that would take minutes, in the middle of its migration, with the destination's process. */
 async function longDemo(t: { after(hook: () => void): void }): Promise<{ cli: Cli; destination: number }> {
   const cli = new Cli([...small, '--max-bandwidth', '1M'], t);
-  await cli.event('progress');
+  await cli.event('progress', ({ status }) => status === 'active');
   const [destination, ...more] = childrenOf(cli.pid);
   assert.ok(destination !== undefined);
   assert.deepEqual(more, []);
   return { cli, destination };
 }
 
-test('Ctrl-C ends both processes within a second', async (t) => {
+test('Ctrl-C ends both processes within a second', options, async (t) => {
   const { cli, destination } = await longDemo(t);
   const before = performance.now();
   cli.signal('SIGINT');
@@ -96,7 +98,7 @@ test('Ctrl-C ends both processes within a second', async (t) => {
   assert.ok(await endsWithin(destination, 500), 'the destination is left behind');
 });
 
-test('Ctrl-C takes effect while the guest is still being made', async (t) => {
+test('Ctrl-C takes effect while the guest is still being made', options, async (t) => {
   const cli = new Cli(['demo', '--json'], t);
   await cli.told(/a guest with/);
   const before = performance.now();
@@ -106,14 +108,14 @@ test('Ctrl-C takes effect while the guest is still being made', async (t) => {
   assert.ok(performance.now() - before < 1000);
 });
 
-test('the destination ends when the source is killed', async (t) => {
+test('the destination ends when the source is killed', options, async (t) => {
   const { cli, destination } = await longDemo(t);
   cli.signal('SIGKILL');
   await cli.finished();
   assert.ok(await endsWithin(destination, 2000), 'the destination is left behind');
 });
 
-test('the source reports it when the destination is killed', async (t) => {
+test('the source reports it when the destination is killed', options, async (t) => {
   const { cli, destination } = await longDemo(t);
   process.kill(destination, 'SIGKILL');
   const result = await cli.finished();

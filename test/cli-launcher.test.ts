@@ -29,11 +29,6 @@ import { readFileSync } from 'node:fs';
 import { Interrupt } from ${JSON.stringify(interrupt.href)};
 const type: string = 'stripped';
 const args = process.argv.slice(2);
-console.log(JSON.stringify({ pid: process.pid, version: process.version, execArgv: process.execArgv, args, type }));
-const descriptor = args.find((arg) => arg.startsWith('fd:'))?.slice(3);
-if (args.includes('read')) console.log(readFileSync(Number(descriptor), 'utf8'));
-const exit = args.find((arg) => arg.startsWith('exit='));
-if (exit !== undefined) process.exitCode = Number(exit.slice(5));
 if (args.includes('wait')) {
   const cancel = new Interrupt((exitCode) => process.exit(exitCode));
   cancel.listen();
@@ -43,6 +38,11 @@ if (args.includes('wait')) {
     process.exitCode = cancel.exitCode;
   });
 }
+console.log(JSON.stringify({ pid: process.pid, version: process.version, execArgv: process.execArgv, args, type }));
+const descriptor = args.find((arg) => arg.startsWith('fd:'))?.slice(3);
+if (args.includes('read')) console.log(readFileSync(Number(descriptor), 'utf8'));
+const exit = args.find((arg) => arg.startsWith('exit='));
+if (exit !== undefined) process.exitCode = Number(exit.slice(5));
 `;
 
 const folder = mkdtempSync(join(tmpdir(), 'pageferry-launcher-'));

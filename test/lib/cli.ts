@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 /** The `pageferry` command as a child process, as a person or a script would run it. */
 
 const command = fileURLToPath(new URL('../../packages/cli/bin/pageferry.js', import.meta.url));
+/** Each command has several threads, and each would compile the sources anew: half of the time of a small test. */
+const compileCache = fileURLToPath(new URL('../../node_modules/.cache/node-compile/', import.meta.url));
 
 /** One line of `--json`. */
 export interface CliEvent {
@@ -30,7 +32,7 @@ export class Cli {
   #wake = () => {};
 
   constructor(args: readonly string[], t?: { after(hook: () => void): void }) {
-    const env = { ...process.env, NODE_OPTIONS: '' };
+    const env = { ...process.env, NODE_OPTIONS: '', NODE_COMPILE_CACHE: compileCache };
     this.#child = spawn(process.execPath, [command, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
@@ -51,14 +53,14 @@ export class Cli {
     this.#child.kill(name);
   }
 
-  /** The first line of this event, as soon as it is there. */
-  async event(name: string): Promise<CliEvent> {
+  /** The first line of this event (that fits), as soon as it is there. */
+  async event(name: string, fits: (event: CliEvent) => boolean = () => true): Promise<CliEvent> {
     for (;;) {
       const more = new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
       const found = jsonLines(this.#stdout.slice(0, this.#stdout.lastIndexOf('\n') + 1)).find(
-        (line) => line.event === name,
+        (line) => line.event === name && fits(line),
       );
       if (found !== undefined) return found;
       if (this.#child.exitCode !== null || this.#child.signalCode !== null) {

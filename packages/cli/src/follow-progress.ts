@@ -20,6 +20,8 @@ export async function followProgress(progress: AsyncIterable<Progress>, output: 
   let lastLineMs = -PLAIN_LINE_INTERVAL_MS;
   try {
     for await (const report of progress) {
+      // Whoever waits for a source may wait for days.
+      if (report.status === 'none') continue;
       const throughput = meter.next(report);
       output.event('progress', report);
       const columns = output.statusColumns;

@@ -67,9 +67,10 @@ test('no estimate is not an estimate of zero', () => {
 });
 
 test('outside the passes the state is shown', () => {
-  assert.match(progressLine(report({}, { status: 'device' }), throughput), /^device {2}/);
-  const cancelling = progressLine(report({}, { status: 'cancelling' }), throughput);
-  assert.doesNotMatch(cancelling, /ETA/);
+  const device = progressLine({ ...full, status: 'device' }, throughput);
+  assert.match(device, /^device {2}120 MiB/);
+  assert.doesNotMatch(device, /ETA|downtime/);
+  assert.equal(progressLine(report({ total: 0 }, { status: 'setup' }), throughput), 'setup');
 });
 
 test('many channels are summed up', () => {

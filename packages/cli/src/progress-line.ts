@@ -17,9 +17,7 @@ const SEPARATOR = '  ';
  * @param width columns that the line may take; parts of less interest are left out to fit
  */
 export function progressLine(progress: Progress, throughput: Throughput, width = Infinity): string {
-  const parts = progress.role === 'source' ? sourceParts(progress, throughput) : [];
-  if (progress.role === 'destination') parts.push(...destinationParts(progress, throughput));
-  let shown = parts.filter((part) => part.text !== '');
+  let shown = partsOf(progress, throughput).filter((part) => part.text !== '');
   while (shown.length > 1 && join(shown).length > width) {
     const worst = Math.max(...shown.map((part) => part.rank));
     shown = shown.filter((part) => part.rank !== worst);
@@ -27,18 +25,32 @@ export function progressLine(progress: Progress, throughput: Throughput, width =
   return join(shown).slice(0, width);
 }
 
+function partsOf(progress: Progress, throughput: Throughput): Part[] {
+  const { status, role, ram } = progress;
+  if (ram.total === 0 || status === 'setup') return [{ rank: 0, text: status }];
+  return role === 'source' ? sourceParts(progress, throughput) : destinationParts(progress, throughput);
+}
+
 function sourceParts(progress: Progress, throughput: Throughput): Part[] {
   const { ram, status, expectedDowntimeMs, etaMs } = progress;
-  const dirty = ram['dirty-pages-rate'] * ram['page-size'];
-  const eta = status !== 'active' || etaMs !== undefined ? '' : 'ETA unknown';
+  const dirtyRate = ram['dirty-pages-rate'] * ram['page-size'];
+  // Nothing is known of it before the second look at the dirty pages.
+  const dirty = ram['dirty-sync-count'] > 1 ? `dirty ${formatRate(dirtyRate)}` : '';
+  // What is expected is only said of the passes: after them it happens.
+  const passing = status === 'active';
+  const downtime = expectedDowntimeMs === undefined ? '' : `downtime ~${formatTime(expectedDowntimeMs)}`;
+  const eta = etaMs === undefined ? 'ETA unknown' : `ETA ${formatTime(etaMs)}`;
   return [
-    { rank: 0, text: status === 'active' ? `pass ${Math.max(1, ram['dirty-sync-count'])}` : status },
-    { rank: 1, text: `${formatBytes(ram.remaining)} of ${formatBytes(ram.total)} left` },
-    { rank: 5, text: `dirty ${formatRate(dirty)}` },
+    { rank: 0, text: passing ? `pass ${Math.max(1, ram['dirty-sync-count'])}` : status },
+    {
+      rank: 1,
+      text: `${formatBytes(ram.remaining)} of ${formatBytes(ram.total)} left`,
+    },
+    { rank: 5, text: dirty },
     { rank: 2, text: formatRate(throughput.total) },
     { rank: 6, text: channelText(throughput) },
-    { rank: 4, text: expectedDowntimeMs === undefined ? '' : `downtime ~${formatTime(expectedDowntimeMs)}` },
-    { rank: 3, text: etaMs === undefined ? eta : `ETA ${formatTime(etaMs)}` },
+    { rank: 4, text: passing ? downtime : '' },
+    { rank: 3, text: passing ? eta : '' },
   ];
 }
 
@@ -47,7 +59,10 @@ function destinationParts(progress: Progress, throughput: Throughput): Part[] {
   const passes = ram['dirty-sync-count'];
   return [
     { rank: 0, text: status === 'active' && passes > 0 ? `pass ${passes}` : status },
-    { rank: 1, text: `${formatBytes(ram.transferred)} received for ${formatBytes(ram.total)} of RAM` },
+    {
+      rank: 1,
+      text: `${formatBytes(ram.transferred)} received for ${formatBytes(ram.total)} of RAM`,
+    },
     { rank: 2, text: formatRate(throughput.total) },
     { rank: 3, text: channelText(throughput) },
   ];

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { parseInteger, parseMilliseconds, parseOnOff, parseSeconds, parseSize, parseUuid } from './values.ts';
+import {
+  parseInteger,
+  parseMilliseconds,
+  parseOnOff,
+  parseSeconds,
+  parseSize,
+  parseUuidOption,
+} from './values.ts';
 
 test('sizes take binary suffixes', () => {
   assert.equal(parseSize('4096'), 4096);
@@ -51,10 +58,10 @@ test('on and off', () => {
 });
 
 test('UUIDs become 16 bytes in the order in which they are written', () => {
-  const bytes = parseUuid('6ba7b810-9dad-11d1-80b4-00c04fd430c8');
+  const bytes = parseUuidOption('6ba7b810-9dad-11d1-80b4-00c04fd430c8');
   assert.equal(Buffer.from(bytes).toString('hex'), '6ba7b8109dad11d180b400c04fd430c8');
-  assert.deepEqual(parseUuid('6BA7B8109DAD11D180B400C04FD430C8'), bytes);
+  assert.deepEqual(parseUuidOption('6BA7B8109DAD11D180B400C04FD430C8'), bytes);
   for (const text of ['', '6ba7b810', '6ba7b810-9dad-11d1-80b4-00c04fd430c8-', 'g'.repeat(32)]) {
-    assert.throws(() => parseUuid(text), /UUID looks like/, text);
+    assert.throws(() => parseUuidOption(text), /UUID looks like/, text);
   }
 });

@@ -1,3 +1,4 @@
+import { parseUuid } from '@pageferry/core/wire';
 import { InvalidArgumentError } from 'commander';
 
 /** Parsers of option values. Each throws commander's InvalidArgumentError, which becomes a usage error. */
@@ -61,10 +62,8 @@ export function parseOnOff(text: string): boolean {
 }
 
 /** A UUID in its text form, as 16 bytes in RFC 4122 order. */
-export function parseUuid(text: string): Uint8Array {
-  const digits = text.trim().replaceAll('-', '');
-  if (!/^[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}$/i.test(text.trim())) {
-    throw new InvalidArgumentError('A UUID looks like 6ba7b810-9dad-11d1-80b4-00c04fd430c8.');
-  }
-  return Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(digits.slice(2 * i, 2 * i + 2), 16));
+export function parseUuidOption(text: string): Uint8Array {
+  const uuid = parseUuid(text.trim());
+  if (uuid !== undefined) return uuid;
+  throw new InvalidArgumentError('A UUID looks like 6ba7b810-9dad-11d1-80b4-00c04fd430c8.');
 }

@@ -12,7 +12,7 @@ import {
   type MigrationFlags,
   toReceiveOptions,
 } from '../migration-flags.ts';
-import { parseUuid } from '../values.ts';
+import { parseUuidOption } from '../values.ts';
 
 interface ReceiveFlags extends MigrationFlags {
   out: string;
@@ -50,7 +50,7 @@ export function defineReceive(program: Command, context: Context): Command {
         .choices(['mapped-ram', 'stream'])
         .default('mapped-ram'),
     )
-    .addOption(new Option('--uuid <uuid>', 'the guest must have this UUID').argParser(parseUuid))
+    .addOption(new Option('--uuid <uuid>', 'the guest must have this UUID').argParser(parseUuidOption))
     .addHelpText('after', EXAMPLES)
     .action((uri: string, flags: ReceiveFlags) => run(uri, flags, context));
   addCapabilities(command, ['multifd']);
@@ -74,7 +74,7 @@ async function run(uri: string, flags: ReceiveFlags, { output, signal }: Context
   });
   const announced = reception.listening.then((address) => {
     output.event('listening', { address });
-    output.note(`listening on ${address}`);
+    output.note(`${/^(tcp|unix):/.test(address) ? 'listening on' : 'reading from'} ${address}`);
   });
   const shown = followProgress(reception.progress, output);
   const [result] = await Promise.all([reception.result, announced, shown]);
@@ -84,6 +84,7 @@ async function run(uri: string, flags: ReceiveFlags, { output, signal }: Context
     `${out}: the guest with ${formatBytes(result.ram.total)} of RAM, ` +
       `${formatBytes(result.ram.transferred)} received in ${formatTime(result.totalTimeMs)}`,
   );
+  if (uri.startsWith('file:')) return;
   output.result(
     'A QEMU that sent it is in the state postmigrate now; `cont` in its monitor lets its guest go on there.',
   );

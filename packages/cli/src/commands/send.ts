@@ -13,7 +13,7 @@ import {
   toMigrateOptions,
 } from '../migration-flags.ts';
 import { migrationSummary } from '../migration-summary.ts';
-import { parseUuid } from '../values.ts';
+import { parseUuidOption } from '../values.ts';
 
 interface SendFlags extends MigrationFlags {
   uuid?: Uint8Array;
@@ -35,7 +35,7 @@ export function defineSend(program: Command, context: Context): Command {
     .description('send a captured guest to a QEMU or a pageferry')
     .argument('<file>', 'a capture: mapped-ram or plain stream')
     .argument('<uri>', 'the destination: tcp:HOST:PORT, unix:PATH, exec:COMMAND, fd:N, file:PATH')
-    .addOption(new Option('--uuid <uuid>', 'send the guest under this UUID').argParser(parseUuid))
+    .addOption(new Option('--uuid <uuid>', 'send the guest under this UUID').argParser(parseUuidOption))
     .addHelpText('after', EXAMPLES)
     .action((file: string, uri: string, flags: SendFlags) => run(file, uri, flags, context));
   addCapabilities(command, ['multifd', 'return-path']);

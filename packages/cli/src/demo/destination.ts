@@ -54,6 +54,8 @@ function tell(message: DestinationMessage): void {
 // Ctrl-C reaches both processes; the first one decides, and closes the channel when it is done.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
 process.on('disconnect', () => process.exit());
+// The first process may have ended while this one was being loaded.
+if (!process.connected) process.exit();
 process.once('message', async (order: DestinationOrder) => {
   try {
     tell({ type: 'report', report: await takeIn(order) });

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { MigrationError } from '@pageferry/core';
+import { type ErrorCode, MigrationError } from '@pageferry/core';
 import type { MigrateOptions, MigrationResult, ReceiveOptions } from '@pageferry/core/control';
 import { BuiltinMachine, type BuiltinMachineOptions, type CheckReport } from '@pageferry/core/guest';
 import { migrate } from '@pageferry/workers';
@@ -52,11 +52,21 @@ export async function runDemo(plan: DemoPlan, { output, signal }: Context): Prom
   }
 }
 
+/** What a source sees when its destination went away. */
+const CONSEQUENCES: ReadonlySet<unknown> = new Set<ErrorCode>([
+  'destination-failed',
+  'connection-lost',
+  'connect-failed',
+  'truncated',
+]);
+
+/** How long the destination may take to say why it went away, in ms. */
+const LAST_WORDS_MS = 1000;
+
 /** When the destination gave up, its own error says why; the source has only seen the consequence. */
 async function theCause(error: unknown, destination: DestinationProcess): Promise<never> {
-  const code = error instanceof MigrationError ? error.code : undefined;
-  if (code === 'destination-failed' || code === 'connection-lost' || code === 'truncated') {
-    await Promise.race([destination.report, delay(1000, undefined, { ref: false })]);
+  if (error instanceof MigrationError && CONSEQUENCES.has(error.code)) {
+    await Promise.race([destination.report, delay(LAST_WORDS_MS, undefined, { ref: false })]);
   }
   throw error;
 }

@@ -50,7 +50,7 @@ test('unknown commands', () => {
   assert.throws(() => decode(hex('0000 0000')), { code: 'bad-command', offset: 1, found: '0' });
   assert.throws(() => decode(hex('000c 0000')), { code: 'bad-command', offset: 1, found: '12' });
   assert.throws(() => encodeCommand(12), { code: 'bad-option' });
-  assert.equal(commandName(Command.packaged), 'packaged');
+  assert.equal(commandName(Command.switchoverStart), 'SWITCHOVER_START');
   assert.equal(commandName(99), 'command 99');
 });
 

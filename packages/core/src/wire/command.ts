@@ -76,7 +76,8 @@ export function* decodeCommand(
   return { command, payload };
 }
 
-/** The name of a command as in `Command`, for messages. */
+/** QEMU's name of a command, such as `SWITCHOVER_START`, for messages. */
 export function commandName(command: number): string {
-  return Object.entries(Command).find(([, value]) => value === command)?.[0] ?? `command ${command}`;
+  const name = Object.entries(Command).find(([, value]) => value === command)?.[0];
+  return name?.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase() ?? `command ${command}`;
 }

@@ -60,6 +60,7 @@ export {
 } from './section.ts';
 export { StreamDecoder, type StreamDecoderOptions } from './stream-decoder.ts';
 export { type EncodedBlockName, encodeCountedString } from './text.ts';
+export { formatUuid, isNilUuid, parseUuid, sameUuid } from './uuid.ts';
 export {
   deviceSectionBytes,
   encodeVmdesc,

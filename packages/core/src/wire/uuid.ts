@@ -1,20 +1,13 @@
-import { MigrationError } from '../error.ts';
-
 /*
  * A guest's UUID on the wire: 16 bytes in the order in which they are printed (RFC 4122). In a multifd
  * handshake all zeros stand for "none".
  */
 const UUID_BYTES = 16;
-const PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const PATTERN = /^[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}$/i;
 
-/** Parses `00112233-4455-6677-8899-aabbccddeeff`. @throws MigrationError `bad-option` */
-export function parseUuid(text: string): Uint8Array {
-  if (!PATTERN.test(text)) {
-    throw new MigrationError('bad-option', 'not a UUID', {
-      found: JSON.stringify(text),
-      expected: 'xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx in hexadecimal',
-    });
-  }
+/** The 16 bytes of `00112233-4455-6677-8899-aabbccddeeff`, with or without hyphens; undefined for anything else. */
+export function parseUuid(text: string): Uint8Array | undefined {
+  if (!PATTERN.test(text)) return undefined;
   const digits = text.replaceAll('-', '');
   return Uint8Array.from({ length: UUID_BYTES }, (_, i) =>
     Number.parseInt(digits.slice(2 * i, 2 * i + 2), 16),

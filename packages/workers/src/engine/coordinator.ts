@@ -47,6 +47,8 @@ export class Coordinator implements Migration {
   ) {
     this.#worker = new Worker(workerEntry(import.meta.url, './coordinator-worker'), {
       name: 'pageferry-coordinator',
+      // Descriptors of `fd:` come from outside and are closed here.
+      trackUnmanagedFds: false,
       resourceLimits: { maxYoungGenerationSizeMb: 8 },
     });
     this.#died.promise.catch(() => {});
