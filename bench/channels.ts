@@ -5,7 +5,7 @@
  *   node --conditions=pageferry-src bench/channels.ts [--compression none] [--backend B] [--channels 2]
  *     [--memory 512] [--rounds 4] [--content mixed|dense|zero] [--scatter] [--json]
  *
- * Both sides' RAM is touched beforehand. `--cpu-prof` and the like reach both processes' threads.
+ * Both sides' RAM is touched beforehand. CPU seconds are per GiB of pages, RSS is beside the guest's RAM.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';

@@ -1,7 +1,8 @@
 /**
  * Pageferry to pageferry, and QEMU 10.0 to QEMU 10.0, over loopback with the same RAM content, in turns:
  * a machine's speed changes from minute to minute, so only ratios of one run mean something.
- *   npm run bench -- [--runs 5] [--memory 1G] [--channels 2] [--only zstd] [--json]
+ *   npm run bench -- [--runs 5] [--memory 1G] [--channels 2] [--only zstd] [--built] [--json]
+ * With --built pageferry runs from `dist` (npm run build), as installed packages do.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,6 +20,7 @@ const { values } = parseArgs({
     memory: { type: 'string', default: '1G' },
     channels: { type: 'string', default: '2' },
     only: { type: 'string', multiple: true, default: ['none', 'zlib', 'zstd'] },
+    built: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -44,7 +46,8 @@ const compressions = values.only.filter(isCompression);
 if (compressions.length !== values.only.length) throw new Error('--only takes none, zlib and zstd');
 const { missing } = findQemu('10.0');
 if (missing !== undefined) console.error(`QEMU's half is left out: ${missing}`);
-const engines = missing === undefined ? [benchQemuPair, benchPageferryPair] : [benchPageferryPair];
+const pageferry = (config: BenchConfig) => benchPageferryPair(config, values.built);
+const engines = missing === undefined ? [benchQemuPair, pageferry] : [pageferry];
 
 // Content and destination RAM are memory: a disk has no part in what is measured.
 const folder = mkdtempSync('/dev/shm/pageferry-bench-');

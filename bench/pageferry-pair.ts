@@ -6,15 +6,23 @@ import { type BenchConfig, type BenchRun, cpuSeconds, vmHwmBytes } from './run.t
 
 const SIDE = fileURLToPath(new URL('./pageferry-side.ts', import.meta.url));
 
-/** The same migration as `benchQemuPair`, from a pageferry process to a pageferry process. */
-export async function benchPageferryPair(config: BenchConfig): Promise<BenchRun> {
+/**
+ * The same migration as `benchQemuPair`, from a pageferry process to a pageferry process.
+ *
+ * @param built run the packages' `dist`, as installed packages do, instead of their sources
+ */
+export async function benchPageferryPair(config: BenchConfig, built: boolean): Promise<BenchRun> {
   const { compression, channels, content } = config;
   const options = { multifd: true, multifdChannels: channels, multifdCompression: compression };
   const size = String(content.sizeBytes);
-  await using destination = new Side(['destination', size, JSON.stringify(options satisfies ReceiveOptions)]);
-  await using source = new Side([
-    ...['source', size, JSON.stringify(options satisfies MigrateOptions), content.path],
-  ]);
+  await using destination = new Side(
+    ['destination', size, JSON.stringify(options satisfies ReceiveOptions)],
+    built,
+  );
+  await using source = new Side(
+    ['source', size, JSON.stringify(options satisfies MigrateOptions), content.path],
+    built,
+  );
   const both = [source, destination];
   const [, { uri }] = await Promise.all([source.next('ready'), destination.next('ready')]);
   const before = both.map(({ pid }) => cpuSeconds(pid));
@@ -55,8 +63,8 @@ class Side implements AsyncDisposable {
   #wake = () => {};
   #hasExited = false;
 
-  constructor(args: string[]) {
-    this.#child = fork(SIDE, args, { execArgv: ['--conditions=pageferry-src'] });
+  constructor(args: string[], built: boolean) {
+    this.#child = fork(SIDE, args, { execArgv: built ? [] : ['--conditions=pageferry-src'] });
     this.pid = this.#child.pid!;
     this.#child.on('message', (message: SideMessage) => {
       this.#messages.push(message);

@@ -23,6 +23,8 @@ const [role, size, json, contentPath] = process.argv.slice(2);
 const block = RamBlock.allocate('pc.ram', Number(size));
 const memory = { blocks: [block.toMemory()], dirtyLog: { kind: 'none' } } as const;
 
+const NO_DEVICES = Buffer.from('{"page_size": 4096, "devices": []}');
+
 function send(message: SideMessage): void {
   process.send?.(message);
 }
@@ -44,7 +46,8 @@ async function runSource(options: MigrateOptions): Promise<MigrationResult> {
     machine: 'pc-i440fx-10.0',
     ramSectionId: 2,
     memory,
-    saveDeviceState: async () => ({ early: [], sections: [] }),
+    // Without a description a destination cannot tell that the stream is over.
+    saveDeviceState: async () => ({ early: [], sections: [], vmdesc: NO_DEVICES }),
     inactivate: async () => {},
     activate: async () => {},
   };

@@ -21,7 +21,7 @@ let passed = 0;
 let failed = 0;
 
 function printRow(cells: readonly string[], outcome: string): void {
-  const widths = [8, 44, 11, 44];
+  const widths = [5, 40, 11, 50];
   console.log([...cells.map((cell, column) => cell.padEnd(widths[column]!)), outcome].join(' '));
 }
 
@@ -42,7 +42,7 @@ async function attempt<T>(cells: readonly string[], work: () => Promise<T>): Pro
 async function capture(version: QemuVersion, wiring: Wiring, format: CaptureFormat): Promise<Capture> {
   await using source = await Qemu.start({ version });
   await source.waitForMoreSerial(1);
-  return captureGuest(source, wiring, format);
+  return await captureGuest(source, wiring, format);
 }
 
 async function play(version: QemuVersion, captured: Capture, wiring: Wiring): Promise<void> {

@@ -9,7 +9,7 @@ import { CAPTURE_WIRINGS, PLAY_WIRINGS } from './lib/qemu-wirings.ts';
 const OFFSET = 5;
 
 for (const version of QEMU_VERSIONS) {
-  describe(`QEMU ${version} -> capture -> QEMU ${version}`, { concurrency: 2 }, () => {
+  describe(`QEMU ${version} -> capture -> QEMU ${version}`, { concurrency: 3 }, () => {
     for (const [index, play] of PLAY_WIRINGS.entries()) {
       const capture = CAPTURE_WIRINGS[(index + OFFSET) % CAPTURE_WIRINGS.length]!;
       const format = index % 2 === 0 ? 'mapped-ram' : 'stream';

@@ -13,18 +13,17 @@ import { Qemu, type QemuOptions } from './lib/qemu.ts';
 import { captureGuest, configure, type Wiring } from './lib/qemu-moves.ts';
 import { qemuTest } from './lib/qemu-test.ts';
 
-/** However a migration goes wrong, it must be over in this time. */
+/** However a migration goes wrong, it must be over in this time: it is cancelled then, which no test expects. */
 const FAILS_WITHIN_MS = 10_000;
+const inTime = () => AbortSignal.timeout(FAILS_WITHIN_MS);
 
 async function expectFailure(result: Promise<unknown>, codes: readonly ErrorCode[]): Promise<void> {
-  const startMs = performance.now();
   const error = await result.then(
     () => assert.fail('the migration went well'),
     (reason: unknown) => reason,
   );
   assert.ok(error instanceof MigrationError, `not a MigrationError: ${error}`);
   assert.ok(codes.includes(error.code), `${error.code}, not one of ${codes}: ${error.message}`);
-  assert.ok(performance.now() - startMs < FAILS_WITHIN_MS, 'the error came too late');
 }
 
 type Multifd = Pick<Wiring, 'compression' | 'channels'>;
@@ -76,8 +75,8 @@ interface WrongDestination {
   name: string;
   qemu: Omit<QemuOptions, 'version'> & Multifd;
   migrate: MigrateOptions;
-  /** What QEMU has to say about it. */
-  reason: RegExp;
+  /** What QEMU has to say about it; absent: it closes its channels, and may then hang itself. */
+  reason?: RegExp;
 }
 
 /** A device of the guest that a destination may lack. */
@@ -96,7 +95,6 @@ const WRONG_DESTINATIONS: readonly WrongDestination[] = [
     name: 'zlib where zstd comes',
     qemu: { compression: 'zlib', channels: 2 },
     migrate: { multifd: true, multifdCompression: 'zstd' },
-    reason: /flags received/,
   },
   {
     name: 'a device less, seen only after all RAM has come',
@@ -122,7 +120,7 @@ for (const version of QEMU_VERSIONS) {
         const path = join(source.folder, 'capture');
         const { uuid, ...receiveOptions } = options;
         const guest = new CaptureTarget({ path, format: 'mapped-ram', uuid });
-        const reception = receive('tcp:127.0.0.1:0', { ...receiveOptions, guest });
+        const reception = receive('tcp:127.0.0.1:0', { ...receiveOptions, guest, signal: inTime() });
         await configure(source, qemu);
         await source.setCapabilities({ 'return-path': true });
         await source.migrate(await reception.listening);
@@ -138,7 +136,7 @@ for (const version of QEMU_VERSIONS) {
       await using folder = await mkdtempDisposable(join(tmpdir(), 'pageferry-'));
       const path = join(folder.path, 'capture');
       const guest = new CaptureTarget({ path, format: 'mapped-ram' });
-      const reception = receive('tcp:127.0.0.1:0', { guest });
+      const reception = receive('tcp:127.0.0.1:0', { guest, signal: inTime() });
       await source.setParameters({ 'max-bandwidth': 1 << 20, 'downtime-limit': 1 });
       await source.migrate(await reception.listening);
       await source.waitMigration('active');
@@ -159,10 +157,11 @@ for (const version of QEMU_VERSIONS) {
             await using destination = await Qemu.start({ ...qemu, extraArgs, version, incoming: 'defer' });
             await configure(destination, qemu);
             const uri = await destination.listen('tcp:127.0.0.1:0');
-            const { result } = migrate(new CapturedMachine(capture), uri, options);
+            const { result } = migrate(new CapturedMachine(capture), uri, { ...options, signal: inTime() });
             // A QEMU that gives up resets its connections, before or after it says so on the return path.
-          await expectFailure(result, ['destination-failed', 'connection-lost']);
-            await destination.exited;
+            await expectFailure(result, ['destination-failed', 'connection-lost']);
+            if (reason === undefined) return;
+            await destination.waitExit();
             assert.match(destination.stderr(), reason);
           });
         }

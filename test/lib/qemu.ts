@@ -42,8 +42,7 @@ export class Qemu implements AsyncDisposable {
   readonly pid: number;
   /** Private folder, gone after disposal; for sockets and files of the test. */
   readonly folder: string;
-  /** Resolves when the process has ended. */
-  readonly exited: Promise<void>;
+  readonly #exited: Promise<void>;
   readonly #process: ChildProcess;
   readonly #stderr: () => string;
 
@@ -59,7 +58,7 @@ export class Qemu implements AsyncDisposable {
     this.qmp = qmp;
     this.pid = process.pid!;
     this.folder = folder;
-    this.exited = exited;
+    this.#exited = exited;
     this.#process = process;
     this.#stderr = stderr;
   }
@@ -90,7 +89,11 @@ export class Qemu implements AsyncDisposable {
       const died = exited.then(() => {
         throw new Error(`QEMU ${options.version} did not start: ${stderr}`);
       });
-      const socket = await Promise.race([monitor.connected, died, timeLimit(START_TIMEOUT_MS)]);
+      const socket = await Promise.race([
+        monitor.connected,
+        died,
+        timeLimit(START_TIMEOUT_MS, 'QEMU has not started'),
+      ]);
       const qmp = await Promise.race([Qmp.open(socket), died]);
       return new Qemu(options.version, qmp, folder, child, exited, () => stderr);
     } catch (error) {
@@ -106,8 +109,13 @@ export class Qemu implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.qmp.close();
     this.#process.kill('SIGKILL');
-    await this.exited;
+    await this.#exited;
     await rm(this.folder, { recursive: true, force: true });
+  }
+
+  /** Waits until the process has ended by itself, as a destination does whose migration failed. */
+  waitExit(timeoutMs = 10_000): Promise<void> {
+    return Promise.race([this.#exited, timeLimit(timeoutMs, 'QEMU has not ended')]);
   }
 
   /** What QEMU has written to its standard error. */
@@ -265,7 +273,7 @@ async function listenForMonitor(path: string): Promise<{ connected: Promise<Sock
   return { connected, close: () => server.close() };
 }
 
-async function timeLimit(timeoutMs: number): Promise<never> {
+async function timeLimit(timeoutMs: number, what: string): Promise<never> {
   await sleep(timeoutMs, undefined, { ref: false });
-  throw new Error(`not within ${timeoutMs} ms`);
+  throw new Error(`${what} within ${timeoutMs} ms`);
 }

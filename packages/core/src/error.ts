@@ -99,6 +99,22 @@ export class MigrationError extends Error {
     this.expected = details.expected;
   }
 
+  /** This error if it names a channel, otherwise the same one with a place. */
+  at(place: { channel: string; offset?: number }): MigrationError {
+    if (this.channel !== undefined) return this;
+    const { code, phase, retryable, found, expected } = this;
+    const located = new MigrationError(code, '', {
+      phase,
+      retryable,
+      found,
+      expected,
+      cause: this,
+      ...place,
+    });
+    located.message = describe(this.message, place);
+    return located;
+  }
+
   /** A plain object that survives structured clone and JSON; `fromPlain` is the way back. */
   toPlain(): PlainMigrationError {
     return {

@@ -51,6 +51,11 @@ export interface PageReceiver<Connection> {
   /** Resolves when every channel has read its next SYNC packet; they wait then for `release`. */
   synced(): Promise<void>;
   release(): void;
+  /**
+   * The main stream is complete: no page may come any more. Throws `sync-mismatch` when the sync points of
+   * the channels are not those of the main stream, since pages may be missing then.
+   */
+  seal(): void;
   /** Waits for the end of every channel (the source closes them last). */
   close(): Promise<void>;
   /** Ends all channels at once. Never rejects. */

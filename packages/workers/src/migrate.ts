@@ -42,7 +42,8 @@ export function migrate(guest: Guest, uri: string, options: MigrateOptions & Run
     activate: () => guest.activate(),
   });
   return new Coordinator(
-    (api, events) => api.migrate(description, calls, uri, resolved, progressIntervalMs, events),
+    (api, handOver, events) =>
+      api.migrate(description, calls, uri, resolved, progressIntervalMs, handOver, events),
     {
       signal,
       orphaned: async () => {

@@ -36,7 +36,8 @@ export function receive(
   const listening = Promise.withResolvers<string>();
   listening.promise.catch(() => {});
   const coordinator = new Coordinator(
-    (api, events) => api.receive(guest.uuid, calls, uri, resolved, progressIntervalMs, events),
+    (api, handOver, events) =>
+      api.receive(guest.uuid, calls, uri, resolved, progressIntervalMs, handOver, events),
     { signal, listening: listening.resolve, orphaned: () => guest.discard() },
   );
   coordinator.result.then(

@@ -13,4 +13,4 @@ export {
   ZERO_PAGE_DETECTIONS,
   type ZeroPageDetection,
 } from './options.ts';
-export type { FailureReport, MigrationResult, MigrationStatus, Progress, RamStats } from './progress.ts';
+export type { MigrationResult, MigrationStatus, Progress, RamStats } from './progress.ts';

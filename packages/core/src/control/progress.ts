@@ -1,4 +1,3 @@
-import type { PlainMigrationError } from '../error.ts';
 import type { ChannelStats } from '../page-channels.ts';
 
 /** The states of a migration, QEMU's names. */
@@ -57,12 +56,4 @@ export interface MigrationResult {
   returnPath: boolean;
   /** Things that a person should know, such as a missing return path. */
   warnings: string[];
-}
-
-/** How a migration ended badly, for machines. */
-export interface FailureReport {
-  status: 'failed' | 'cancelled';
-  error: PlainMigrationError;
-  /** Whether the source's guest runs as it did before. Source only. */
-  guestRuns?: boolean;
 }

@@ -8,6 +8,7 @@ export class StallWatch {
   readonly failed: Promise<never>;
   readonly #limitMs: number;
   readonly #moved: () => number;
+  readonly #place: () => { channel: string; offset: number };
   readonly #reject: (error: MigrationError) => void;
   #timer: NodeJS.Timeout | undefined;
   #lastMoved = -1;
@@ -17,10 +18,12 @@ export class StallWatch {
   /**
    * @param limitMs 0: never
    * @param moved total bytes so far, either way
+   * @param place the channel that is most likely stuck, and how far it came: for the error
    */
-  constructor(limitMs: number, moved: () => number) {
+  constructor(limitMs: number, moved: () => number, place: () => { channel: string; offset: number }) {
     this.#limitMs = limitMs;
     this.#moved = moved;
+    this.#place = place;
     const { promise, reject } = Promise.withResolvers<never>();
     promise.catch(() => {});
     this.failed = promise;
@@ -63,6 +66,7 @@ export class StallWatch {
         'stall-timeout',
         `no byte moved either way for ${Math.round(now - this.#lastChangeMs)} ms`,
         {
+          ...this.#place(),
           found: `${moved} bytes so far`,
           expected: `progress within ${this.#limitMs} ms`,
         },

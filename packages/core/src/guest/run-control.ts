@@ -5,7 +5,6 @@
  * Layout, Int32 words:
  *   0   command: 0 stop, 1 run
  *   1   number of vCPUs
- *   2   throttle: percent of time that each vCPU sleeps (0 none)
  *   16+16*i   state of vCPU i: 0 stopped, 1 running (a cache line each)
  */
 const COMMAND = 0;

@@ -69,9 +69,11 @@ export class ChannelSet {
     try {
       for (;;) {
         const accepted = await this.#listener.accept();
-        this.#timer ??= setTimeout(() => this.#overdue(), this.#options.channelTimeoutMs);
+        if (accepted.kind !== 'rejected') {
+          this.#timer ??= setTimeout(() => this.#overdue(), this.#options.channelTimeoutMs);
+        }
         await this.#take(accepted);
-        if (this.#mainChannel === undefined || this.#seen.size < this.#options.channels) continue;
+        if (this.#owed()) continue;
         clearTimeout(this.#timer);
         this.#complete.resolve();
       }
@@ -97,10 +99,14 @@ export class ChannelSet {
       this.#seen.add(accepted.channel);
       this.uuid ??= accepted.uuid;
       await this.#receiver!.adopt(accepted.channel, accepted.connection);
-    } else if (this.#mainChannel === undefined) {
-      // Before the migration has begun this is what the operator waits for; later it is a stranger at the door.
+    } else if (this.#owed() && !isSilent(accepted.error)) {
+      // What came instead of an owed channel says more than that channel's absence; later it is a stranger.
       throw accepted.error;
     }
+  }
+
+  #owed(): boolean {
+    return this.#mainChannel === undefined || this.#seen.size < this.#options.channels;
   }
 
   #checkChannel({ channel, uuid }: PageChannel): MigrationError | undefined {
@@ -108,6 +114,7 @@ export class ChannelSet {
     const refuse = (code: ErrorCode, message: string, expected: string) =>
       new MigrationError(code, message, {
         channel: `multifd ${channel}`,
+        offset: 24,
         found: `channel id ${channel}`,
         expected,
       });
@@ -138,10 +145,17 @@ export class ChannelSet {
         'channel-timeout',
         `channels did not come within ${this.#options.channelTimeoutMs} ms`,
         {
+          channel: missing[0],
+          offset: 0,
           found: `${this.#seen.size} multifd channels${this.#mainChannel === undefined ? ', no main channel' : ''}`,
           expected: missing.slice(0, 8).join(', '),
         },
       ),
     );
   }
+}
+
+/** A connection that said nothing at all, as a port scan or a health check makes it. */
+function isSilent(error: MigrationError): boolean {
+  return error.offset === 0 && (error.code === 'truncated' || error.code === 'channel-timeout');
 }

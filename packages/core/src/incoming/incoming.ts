@@ -2,7 +2,8 @@ import type { ResolvedReceiveOptions } from '../control/options.ts';
 import type { MigrationResult, MigrationStatus, Progress } from '../control/progress.ts';
 import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
-import type { IncomingGuest } from '../guest/contract.ts';
+import type { DeviceState, IncomingGuest } from '../guest/contract.ts';
+import { guestCall } from '../guest/guest-call.ts';
 import type { PageReceiver } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type { Listener } from '../transport/index.ts';
@@ -18,10 +19,16 @@ export interface IncomingParts {
   /** Makes the page channels; called only with multifd. */
   createReceiver?(): PageReceiver<PageConnection>;
   onStatus?(status: MigrationStatus): void;
+  /** The guest is here from now on: it must not be discarded, whatever happens. */
+  onTakeOver?(): void;
 }
 
 /** How long the last message to the source may take to leave, ms. */
-const SHUT_LIMIT_MS = 1000;
+const SHUT_LIMIT_MS = 300;
+/** How long the good verdict may take to leave, ms. */
+const VERDICT_LIMIT_MS = 5000;
+/** While the guest takes its time to load, the source hears a PONG this often: it may be watching for a stall. */
+const ALIVE_INTERVAL_MS = 5000;
 
 /**
  * One incoming precopy migration: collects the channels, loads the stream, and tells the source on the
@@ -32,6 +39,7 @@ export class IncomingMigration {
   readonly #stop = new AbortController();
   readonly #stopped: Promise<never>;
   readonly #stats: IncomingStats;
+  readonly #watch: StallWatch;
   readonly #warnings: string[] = [];
   #phase: ErrorPhase = 'connect';
   #channels: ChannelSet | undefined;
@@ -41,10 +49,14 @@ export class IncomingMigration {
   #loading: Promise<void> | undefined;
   /** Set once the source was told that the guest is here. */
   #taken = false;
+  /** The good verdict is on its way to the source. */
+  #telling = false;
 
   constructor(parts: IncomingParts) {
     this.#parts = parts;
     this.#stats = new IncomingStats(parts.onStatus ?? (() => {}));
+    const moved = () => this.#stats.movedBytes();
+    this.#watch = new StallWatch(parts.options.stallTimeoutMs, moved, () => this.#stats.place());
     const { promise, reject } = Promise.withResolvers<never>();
     promise.catch(() => {});
     this.#stopped = promise;
@@ -57,53 +69,55 @@ export class IncomingMigration {
 
   /** Ends the migration with `cancelled`. Does nothing once the guest was taken over. */
   cancel(): void {
-    if (this.#taken) return;
-    this.#stop.abort(new MigrationError('cancelled', 'the migration was cancelled'));
+    if (!this.#telling && !this.#taken)
+      this.#fail(new MigrationError('cancelled', 'the migration was cancelled'));
   }
 
   /** Waits for a migration and takes it to its end. @throws MigrationError */
   async run(): Promise<MigrationResult> {
-    const { options, guest } = this.#parts;
-    const watch = new StallWatch(options.stallTimeoutMs, () => this.#stats.movedBytes());
-    watch.failed.catch((error) => this.#stop.abort(error));
+    this.#watch.failed.catch((error) => this.#fail(error));
     try {
-      await Promise.race([this.#receive(watch), this.#stopped]);
+      await Promise.race([this.#receive(), this.#stopped]);
     } catch (thrown) {
       // First of all the other half of the race is ended: nothing of it may go on beside the clean-up.
       this.#stop.abort(thrown);
       const error = MigrationError.from(thrown, 'internal');
       error.phase ??= this.#phase;
-      watch.stop();
+      this.#watch.stop();
       await this.#giveUp(error);
-      if (!this.#taken) await guest.discard();
-      await this.#loading?.catch(() => {});
       this.#stats.setStatus(error.code === 'cancelled' ? 'cancelled' : 'failed');
       throw error;
     } finally {
-      watch.stop();
+      this.#watch.stop();
     }
     return this.#stats.result(this.#loader?.returnPath ?? false, this.#warnings);
   }
 
-  async #receive(watch: StallWatch): Promise<void> {
+  /** Takes an error of anything that runs beside the migration. */
+  #fail(error: Error): void {
+    if (this.#telling || this.#taken) this.#warnings.push(`after the hand-over: ${error.message}`);
+    else this.#stop.abort(error);
+  }
+
+  async #receive(): Promise<void> {
     const { options, guest, listener } = this.#parts;
     const { signal } = this.#stop;
     if (options.multifd) {
       if (this.#parts.createReceiver === undefined)
         throw new MigrationError('internal', 'no page channels were given');
       this.#receiver = this.#parts.createReceiver();
-      this.#receiver.failed.catch((error) => this.#stop.abort(error));
+      this.#receiver.failed.catch((error) => this.#fail(error));
     }
     const wanted = {
       channels: options.multifd ? options.multifdChannels : 0,
       channelTimeoutMs: options.channelTimeoutMs,
       uuid: guest.uuid,
     };
-    this.#channels = new ChannelSet(listener, wanted, this.#receiver, (error) => this.#stop.abort(error));
+    this.#channels = new ChannelSet(listener, wanted, this.#receiver, (error) => this.#fail(error));
     const main = await this.#channels.main;
     this.#main = main;
     this.#stats.begin(main, this.#receiver);
-    watch.start();
+    this.#watch.start();
     await this.#channels.complete;
     signal.throwIfAborted();
 
@@ -116,52 +130,108 @@ export class IncomingMigration {
       handshakeUuid: this.#channels.uuid,
       signal,
       stats: this.#stats,
+      watch: this.#watch,
     });
     this.#loader = loader;
     const state = await loader.loadRam();
+    this.#receiver?.seal();
     this.#stats.setStatus('device');
     this.#phase = 'device';
     await this.#channels.close();
     signal.throwIfAborted();
-    this.#loading = guest.load(state);
-    await watch.pausedDuring(this.#loading);
+    await this.#load(main, loader.returnPath, state);
     signal.throwIfAborted();
     await this.#takeOver(main, loader.returnPath);
   }
 
-  /** The guest is safe here: the source is told first, so that it can never run on both sides. */
+  /** Loads the guest, and stops when the source gives up meanwhile: its guest runs on, so this one must not. */
+  async #load(main: ByteChannel, returnPath: boolean, state: DeviceState): Promise<void> {
+    this.#loading = guestCall(this.#parts.guest.load(state), 'could not be loaded');
+    if (!returnPath) {
+      await this.#watch.pausedDuring(this.#loading);
+      return;
+    }
+    void this.#untilSourceLeaves(main);
+    const alive = setInterval(
+      () => main.write(encodeReturnPath({ type: 'pong', value: 0 })),
+      ALIVE_INTERVAL_MS,
+    );
+    try {
+      await this.#watch.pausedDuring(this.#loading);
+    } finally {
+      clearInterval(alive);
+    }
+  }
+
+  /** A source that opened a return path stays until it has heard the verdict. */
+  async #untilSourceLeaves(main: ByteChannel): Promise<void> {
+    const details = {
+      channel: main.name,
+      offset: main.bytesRead,
+      expected: 'the source to wait for the verdict',
+    };
+    try {
+      while ((await main.read()) !== undefined);
+      this.#leave(new MigrationError('source-failed', 'the source closed the connection', details));
+    } catch (error) {
+      this.#leave(MigrationError.from(error, 'source-failed', details));
+    }
+  }
+
+  #leave(error: MigrationError): void {
+    if (!this.#telling && !this.#taken) this.#fail(error);
+  }
+
+  /** The guest is safe here: the source is told first, so that the guest is not started on both sides. */
   async #takeOver(main: ByteChannel, returnPath: boolean): Promise<void> {
-    this.#taken = true;
-    this.#phase = 'completed';
     if (returnPath) {
+      // Once this is on its way the source gives the guest up: only a failure to send it can undo that.
+      this.#telling = true;
       main.write(encodeReturnPath({ type: 'shut', value: 0 }));
-      await main.flushed();
+      await this.#flushedWithin(main, VERDICT_LIMIT_MS);
     } else {
       this.#warnings.push('the source opened no return path: it was not told that the guest arrived');
     }
-    await this.#parts.guest.start();
+    this.#taken = true;
+    this.#parts.onTakeOver?.();
+    this.#watch.stop();
+    this.#phase = 'completed';
+    await guestCall(this.#parts.guest.start(), 'could not be started');
     this.#stats.guestTaken();
     this.#stats.setStatus('completed');
-    const ended = (error: Error) => this.#warnings.push(`after the hand-over: ${error.message}`);
-    await this.#receiver?.close().catch(ended);
-    await main.close().catch(ended);
+    await this.#receiver?.close().catch((error: Error) => this.#fail(error));
+    await main.close().catch((error: Error) => this.#fail(error));
   }
 
-  /** Tells the source that the guest did not arrive, where that can be told, and closes everything. */
+  /** @throws MigrationError `connection-lost` */
+  async #flushedWithin(main: ByteChannel, limitMs: number): Promise<void> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const details = { channel: main.name, offset: main.bytesWritten };
+    const late = () =>
+      reject(new MigrationError('connection-lost', 'the source does not take the verdict', details));
+    const timer = setTimeout(late, limitMs);
+    try {
+      await Promise.race([main.flushed(), promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Tells the source that the guest did not arrive, where that can be told, and drops everything. */
   async #giveUp(error: MigrationError): Promise<void> {
     const aborted = this.#receiver?.abort(error);
     if (this.#main !== undefined) {
-      if (this.#loader?.returnPath && !this.#taken) {
+      if (this.#loader?.returnPath && !this.#telling && !this.#taken) {
         this.#main.write(encodeReturnPath({ type: 'shut', value: 1 }));
-        const { promise, resolve } = Promise.withResolvers<void>();
-        const timer = setTimeout(resolve, SHUT_LIMIT_MS);
-        await Promise.race([this.#main.flushed().catch(() => {}), promise]);
-        clearTimeout(timer);
+        await this.#flushedWithin(this.#main, SHUT_LIMIT_MS).catch(() => {});
       }
       this.#main.destroy(error);
     }
     if (this.#channels === undefined) await this.#parts.listener.close();
     else await this.#channels.close();
     await aborted;
+    if (this.#taken) return;
+    await this.#parts.guest.discard();
+    await this.#loading?.catch(() => {});
   }
 }

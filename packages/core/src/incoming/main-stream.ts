@@ -1,8 +1,10 @@
 import type { ResolvedReceiveOptions } from '../control/options.ts';
+import type { StallWatch } from '../control/watchdog.ts';
 import { MigrationError } from '../error.ts';
 import type { DeviceState, IncomingGuest } from '../guest/contract.ts';
-import { RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
-import { isZeroPage } from '../memory/zero-page.ts';
+import { guestCall } from '../guest/guest-call.ts';
+import { BlockView } from '../memory/block-view.ts';
+import { RamBlock } from '../memory/ram-block.ts';
 import type { PageReceiver } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type {
@@ -27,6 +29,7 @@ interface LoaderParts {
   readonly handshakeUuid: Uint8Array | undefined;
   readonly signal: AbortSignal;
   readonly stats: IncomingStats;
+  readonly watch: StallWatch;
 }
 
 /**
@@ -42,6 +45,7 @@ export class MainStreamLoader {
   #configuration: ConfigurationSection | undefined;
   #ramSectionId = 0;
   #blocks: readonly RamBlock[] = [];
+  #views: readonly BlockView[] = [];
   #inStart = true;
   /**
    * One wait per FLUSH word, or one per section end: the stream says which by whether a FLUSH word stands
@@ -80,13 +84,14 @@ export class MainStreamLoader {
   #take(message: StreamMessage): Promise<void> | undefined {
     switch (message.type) {
       case 'ram-page': {
-        const block = this.#blocks[message.blockIndex]!;
-        block.bytes.set(message.data, message.pageIndex * TARGET_PAGE_BYTES);
+        const { buffer, byteOffset, byteLength } = message.data;
+        const page = Buffer.from(buffer, byteOffset, byteLength);
+        this.#views[message.blockIndex]!.copyIn(page, 0, message.pageIndex, 1);
         this.#parts.stats.normalPages++;
         return undefined;
       }
       case 'ram-zero':
-        this.#clear(this.#blocks[message.blockIndex]!, message.pageIndex);
+        this.#clear(this.#views[message.blockIndex]!, message.pageIndex);
         return undefined;
       case 'configuration':
         this.#configure(message.configuration);
@@ -103,7 +108,8 @@ export class MainStreamLoader {
       case 'command':
         if (handleCommand(message, this.#parts.main, this.returnPath, this.#decoder.offset))
           this.returnPath = true;
-        return undefined;
+        // Answers that nobody reads must not pile up.
+        return this.#parts.main.drained();
       case 'device-section':
         this.#early.push(message.section);
         return undefined;
@@ -116,9 +122,8 @@ export class MainStreamLoader {
   }
 
   /** Memory that is zero already is not touched, so that it stays unpopulated. */
-  #clear(block: RamBlock, pageIndex: number): void {
-    const at = pageIndex * TARGET_PAGE_BYTES;
-    if (!isZeroPage(block.bytes, at)) block.bytes.fill(0, at, at + TARGET_PAGE_BYTES);
+  #clear(block: BlockView, pageIndex: number): void {
+    if (!block.isZero(pageIndex)) block.fillZero(pageIndex);
     this.#parts.stats.zeroPages++;
   }
 
@@ -149,17 +154,21 @@ export class MainStreamLoader {
   }
 
   async #prepare(descriptors: readonly RamBlockDescriptor[]): Promise<void> {
-    const { guest, handshakeUuid, receiver, stats } = this.#parts;
+    const { guest, handshakeUuid, receiver, stats, watch } = this.#parts;
     const known = handshakeUuid && !isNilUuid(handshakeUuid) ? handshakeUuid : undefined;
     const uuid = this.#configuration?.uuid ?? known;
-    const memory = await guest.prepare({
+    const prepared = guest.prepare({
       configuration: this.#configuration,
       blocks: descriptors,
       ramSectionId: this.#ramSectionId,
       ...(uuid !== undefined && { uuid }),
     });
+    const memory = await watch.pausedDuring(guestCall(prepared, 'could not be prepared')).catch((error) => {
+      throw MigrationError.from(error, 'internal').at({ channel: 'main', offset: this.#decoder.offset });
+    });
     this.#blocks = memory.blocks.map((block) => new RamBlock(block));
     this.#checkBlocks(descriptors);
+    this.#views = this.#blocks.map((block) => new BlockView(block));
     stats.totalBytes = this.#blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
     receiver?.setBlocks(memory.blocks);
     stats.ready();

@@ -52,6 +52,11 @@ export class IncomingStats {
     return bytes;
   }
 
+  /** The main channel and how far it came, for the stall watch: the other channels wait for it at the next sync. */
+  place(): { channel: string; offset: number } {
+    return { channel: 'main', offset: this.#main?.bytesRead ?? 0 };
+  }
+
   progress(): Progress {
     return {
       status: this.#status,

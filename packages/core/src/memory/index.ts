@@ -1,3 +1,4 @@
+export { BlockView, runLength } from './block-view.ts';
 export {
   CLEAR_BITMAP_SHIFT_DEFAULT,
   CLEAR_BITMAP_SHIFT_MAX,

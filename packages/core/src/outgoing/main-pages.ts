@@ -1,5 +1,5 @@
+import { BlockView } from '../memory/block-view.ts';
 import { type RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
-import { isZeroPage } from '../memory/zero-page.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import { RamFlag } from '../wire/messages.ts';
 import { encodePageHeader } from '../wire/ram-records.ts';
@@ -21,8 +21,7 @@ export class MainPages {
   normalPages = 0;
   zeroPages = 0;
   readonly #channel: ByteChannel;
-  readonly #blocks: readonly RamBlock[];
-  readonly #sources: readonly Buffer[];
+  readonly #blocks: readonly BlockView[];
   readonly #names: readonly Uint8Array[];
   readonly #buffers: Buffer[] = [];
   #current = 0;
@@ -34,22 +33,20 @@ export class MainPages {
 
   constructor(channel: ByteChannel, blocks: readonly RamBlock[]) {
     this.#channel = channel;
-    this.#blocks = blocks;
-    this.#sources = blocks.map((block) => Buffer.from(block.buffer, block.byteOffset, block.usedLengthBytes));
+    this.#blocks = blocks.map((block) => new BlockView(block));
     this.#names = blocks.map((block) => encodeCountedString(block.idstr));
   }
 
   /** Whether a page is all zero now. */
   isZero(blockIndex: number, page: number): boolean {
-    return isZeroPage(this.#blocks[blockIndex]!.bytes, page * TARGET_PAGE_BYTES);
+    return this.#blocks[blockIndex]!.isZero(page);
   }
 
   /** Queues one raw page. Returns false when the caller should await `drained()`. */
   addPage(blockIndex: number, page: number): boolean {
     const buffer = this.#room();
     const at = this.#header(buffer, blockIndex, page, RamFlag.page);
-    const from = page * TARGET_PAGE_BYTES;
-    this.#sources[blockIndex]!.copy(buffer, at, from, from + TARGET_PAGE_BYTES);
+    this.#blocks[blockIndex]!.copyOut(page, 1, buffer, at);
     this.#used = at + TARGET_PAGE_BYTES;
     this.normalPages++;
     return this.#used + RECORD_LIMIT_BYTES <= BUFFER_BYTES || this.flush();

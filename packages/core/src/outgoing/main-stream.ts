@@ -13,7 +13,7 @@ import {
   encodeSectionPart,
   encodeSectionStart,
 } from '../wire/section.ts';
-import { encodeVmdesc } from '../wire/vmdesc.ts';
+import { describeSections, encodeVmdesc } from '../wire/vmdesc.ts';
 
 /** Writes everything of the main stream but the pages. */
 export class MainStreamWriter {
@@ -64,10 +64,11 @@ export class MainStreamWriter {
     for (const section of sections) this.#channel.write(encodeDeviceSection(section));
   }
 
-  /** The device sections, the end of the stream, and the description behind it. */
+  /** The device sections, the end of the stream, and the description behind it, the guest's own or a plain one. */
   devices(state: DeviceState): void {
     this.deviceSections(state.sections);
     this.#channel.write(encodeEof());
-    if (state.vmdesc !== undefined) this.#channel.write(encodeVmdesc(state.vmdesc));
+    const all = [...state.early, ...state.sections];
+    this.#channel.write(encodeVmdesc(state.vmdesc ?? describeSections(all)));
   }
 }

@@ -2,10 +2,10 @@ import type { ResolvedMigrateOptions } from '../control/options.ts';
 import type { MigrationResult, MigrationStatus, Progress } from '../control/progress.ts';
 import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
-import type { DeviceState, Guest } from '../guest/contract.ts';
-import { RunControl } from '../guest/run-control.ts';
+import type { Guest } from '../guest/contract.ts';
 import type { PageSender } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
+import { GuestSwitch } from './guest-switch.ts';
 import { MainStreamWriter } from './main-stream.ts';
 import { Pacer } from './pacer.ts';
 import { PageFlow } from './page-flow.ts';
@@ -23,13 +23,16 @@ export interface OutgoingParts {
   /** Makes the page channels; called only with multifd. */
   createSender?(switches: ProtocolSwitches): PageSender;
   onStatus?(status: MigrationStatus): void;
+  /** The guest is the destination's from now on: it must not be started here again, whatever happens. */
+  onHandOver?(): void;
 }
 
 /** How long after a broken connection the destination's own verdict is waited for, ms. */
 const VERDICT_GRACE_MS = 250;
-const STOP_LIMIT_MS = 5000;
 /** A PART section ends after this long, so that the loop looks at the clock and the guest (QEMU's MAX_WAIT). */
 const PART_LIMIT_MS = 50;
+/** How often queues that are still too full for the switch-over are looked at, ms. */
+const QUEUE_POLL_MS = 2;
 
 /**
  * One outgoing precopy migration: setup, iteration while the guest runs, switch-over, and what happens
@@ -38,42 +41,33 @@ const PART_LIMIT_MS = 50;
 export class OutgoingMigration {
   readonly #parts: OutgoingParts;
   readonly #options: ResolvedMigrateOptions;
-  readonly #guest: Guest;
+  readonly #guest: GuestSwitch;
   readonly #stop = new AbortController();
   readonly #stopped: Promise<never>;
-  readonly #control: RunControl | undefined;
   readonly #stats: OutgoingStats;
+  readonly #watch: StallWatch;
   readonly #warnings: string[] = [];
   #phase: ErrorPhase = 'setup';
   #channel: ByteChannel | undefined;
   #sender: PageSender | undefined;
   #returnPath: ReturnPathReader | undefined;
   #ram: RamIteration | undefined;
-  #guestStopped = false;
-  /** Whether it ran when it was stopped: a guest that its owner had stopped stays so after a failure. */
-  #guestRan = false;
   /** Everything is sent: what is missing is the destination's verdict. */
   #allSent = false;
-  #inactivated = false;
-  /** Set once the destination holds the guest: an error from here on must not start it here again. */
+  /** The destination holds the guest: what fails from here on is a warning. */
   #handedOver = false;
 
   constructor(parts: OutgoingParts) {
     this.#parts = parts;
     this.#options = parts.options;
-    this.#guest = parts.guest;
-    const { runControl } = parts.guest.memory;
-    this.#control = runControl === undefined ? undefined : new RunControl(runControl);
+    this.#guest = new GuestSwitch(parts.guest);
     this.#stats = new OutgoingStats(parts.onStatus ?? (() => {}));
+    const moved = () => this.#stats.movedBytes();
+    this.#watch = new StallWatch(parts.options.stallTimeoutMs, moved, () => this.#stats.slowest());
     const { promise, reject } = Promise.withResolvers<never>();
     promise.catch(() => {});
     this.#stopped = promise;
     this.#stop.signal.addEventListener('abort', () => reject(this.#stop.signal.reason));
-  }
-
-  /** Whether the source's guest runs now, as far as the engine is concerned. */
-  get guestRuns(): boolean {
-    return this.#control?.running ?? false;
   }
 
   progress(): Progress {
@@ -84,56 +78,61 @@ export class OutgoingMigration {
   cancel(): void {
     if (this.#handedOver) return;
     this.#stats.setStatus('cancelling');
-    this.#stop.abort(new MigrationError('cancelled', 'the migration was cancelled'));
+    this.#fail(new MigrationError('cancelled', 'the migration was cancelled'));
   }
 
   /** Runs the migration to its end. @throws MigrationError */
   async run(): Promise<MigrationResult> {
-    const watch = new StallWatch(this.#options.stallTimeoutMs, () => this.#stats.movedBytes());
-    watch.failed.catch((error) => this.#stop.abort(error));
+    this.#watch.failed.catch((error) => this.#fail(error));
     try {
-      this.#stats.setStatus('setup');
-      const switches = protocolSwitches(this.#guest.machine, this.#options);
-      if (this.#options.multifd) {
-        if (this.#parts.createSender === undefined)
-          throw new MigrationError('internal', 'no page channels were given');
-        this.#sender = this.#parts.createSender(switches);
-        this.#sender.failed.catch((error) => this.#stop.abort(error));
-      }
-      await Promise.race([this.#migrate(switches, watch), this.#stopped]);
+      await Promise.race([this.#migrate(), this.#stopped]);
     } catch (thrown) {
       // First of all the other half of the race is ended: nothing of it may go on beside the recovery.
       this.#stop.abort(thrown);
       const error = await this.#explain(MigrationError.from(thrown, 'internal'));
       if (error !== undefined) {
         error.phase ??= this.#phase;
-        watch.stop();
+        this.#watch.stop();
         await this.#recover(error);
         this.#stats.setStatus(error.code === 'cancelled' ? 'cancelled' : 'failed');
         throw error;
       }
       await this.#complete();
     } finally {
-      watch.stop();
+      this.#watch.stop();
       this.#ram?.stop();
     }
     return this.#stats.result(this.#returnPath !== undefined, this.#warnings);
   }
 
-  async #migrate(switches: ProtocolSwitches, watch: StallWatch): Promise<void> {
+  /** Takes an error of anything that runs beside the migration. */
+  #fail(error: Error): void {
+    if (this.#handedOver) this.#warnings.push(`after the hand-over: ${error.message}`);
+    else this.#stop.abort(error);
+  }
+
+  async #migrate(): Promise<void> {
     const { signal } = this.#stop;
+    this.#stats.setStatus('setup');
+    const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = this.#parts.guest;
+    const switches = protocolSwitches(machine, this.#options);
+    if (this.#options.multifd) {
+      const { createSender } = this.#parts;
+      if (createSender === undefined) throw new MigrationError('internal', 'no page channels were given');
+      this.#sender = createSender(switches);
+      this.#sender.failed.catch((error) => this.#fail(error));
+    }
     this.#phase = 'connect';
     const channel = await this.#parts.connect(signal);
     if (signal.aborted) channel.destroy(signal.reason);
     signal.throwIfAborted();
     this.#channel = channel;
     this.#stats.attach(channel, this.#sender);
-    watch.start();
+    this.#watch.start();
 
-    const ram = new RamIteration(this.#guest.memory);
+    const ram = new RamIteration(memory);
     this.#ram = ram;
-    const stream = new MainStreamWriter(channel, this.#guest.ramSectionId);
-    const { machine, uuid, targetPageBits } = this.#guest;
+    const stream = new MainStreamWriter(channel, ramSectionId);
     stream.header({ machine, uuid, targetPageBits });
     // The header is on its way before the channels connect: a destination may wait for it to tell the
     // main channel from the others.
@@ -145,18 +144,18 @@ export class OutgoingMigration {
     const flow = new PageFlow({ ram, channel, stream, switches, pacer, sender: this.#sender, signal });
     this.#stats.follow(ram, flow, pacer);
     ram.start();
-    await flow.writeStart(this.#guest.earlySections ?? []);
+    await flow.writeStart(earlySections ?? []);
     this.#phase = 'active';
     this.#stats.setStatus('active');
     await this.#iterate(flow, ram, pacer);
-    await this.#switchOver(flow, stream, switches, watch);
+    await this.#switchOver(flow, stream, switches);
   }
 
   #openReturnPath(channel: ByteChannel, stream: MainStreamWriter): void {
     if (this.#options.returnPath && channel.duplex) {
       stream.openReturnPath();
-      this.#returnPath = new ReturnPathReader(channel);
-      this.#returnPath.verdict.catch((error) => this.#stop.abort(error));
+      this.#returnPath = new ReturnPathReader(channel, () => this.#allSent);
+      this.#returnPath.verdict.catch((error) => this.#fail(error));
       return;
     }
     this.#warnings.push(
@@ -165,7 +164,7 @@ export class OutgoingMigration {
     );
   }
 
-  /** Sends dirty pages until what is left fits into the downtime limit. */
+  /** Sends dirty pages until what is left, queues included, fits into the downtime limit. */
   async #iterate(flow: PageFlow, ram: RamIteration, pacer: Pacer): Promise<void> {
     const { signal } = this.#stop;
     for (;;) {
@@ -175,30 +174,22 @@ export class OutgoingMigration {
       if (ram.dirtyPages === 0 || flow.pendingBytes() < threshold) {
         ram.sync();
         this.#stats.synced();
-        if (ram.dirtyPages === 0 || flow.pendingBytes() <= threshold) return;
+        if (flow.pendingBytes() <= threshold) return;
       }
-      await flow.writePart(PART_LIMIT_MS);
+      if (ram.dirtyPages > 0) await flow.writePart(PART_LIMIT_MS);
+      else await new Promise((resolve) => setTimeout(resolve, QUEUE_POLL_MS));
     }
   }
 
-  async #switchOver(
-    flow: PageFlow,
-    stream: MainStreamWriter,
-    switches: ProtocolSwitches,
-    watch: StallWatch,
-  ): Promise<void> {
+  async #switchOver(flow: PageFlow, stream: MainStreamWriter, switches: ProtocolSwitches): Promise<void> {
     const { signal } = this.#stop;
     this.#phase = 'switchover';
     this.#stats.setStatus('device');
     this.#stats.guestStops();
-    this.#guestStopped = true;
-    this.#guestRan = this.guestRuns;
-    if (this.#control !== undefined && !(await this.#control.stop(STOP_LIMIT_MS))) {
-      throw new MigrationError('guest-failed', `a vCPU did not stop within ${STOP_LIMIT_MS} ms`);
-    }
+    await this.#guest.stop();
     signal.throwIfAborted();
-    this.#inactivated = true;
-    await this.#guestCall(this.#guest.inactivate(), 'could not give up its disks');
+    await this.#watch.pausedDuring(this.#guest.inactivate());
+    signal.throwIfAborted();
     this.#ram!.sync();
     this.#stats.synced();
     if (switches.sendSwitchoverStart) stream.switchoverStart();
@@ -206,14 +197,12 @@ export class OutgoingMigration {
     signal.throwIfAborted();
 
     this.#phase = 'device';
-    const state: DeviceState = await watch.pausedDuring(
-      this.#guestCall(this.#guest.saveDeviceState(), 'could not save its device state'),
-    );
+    const state = await this.#watch.pausedDuring(this.#guest.saveDeviceState());
     signal.throwIfAborted();
     stream.devices(state);
+    this.#allSent = true;
     await this.#channel!.flushed();
     await this.#sender?.flushed();
-    this.#allSent = true;
     if (this.#returnPath !== undefined) await this.#returnPath.verdict;
     signal.throwIfAborted();
     await this.#complete();
@@ -226,32 +215,25 @@ export class OutgoingMigration {
   async #complete(): Promise<void> {
     if (this.#returnPath === undefined) {
       await this.#closeAll();
-      this.#handedOver = true;
-      this.#stats.guestHandedOver();
+      this.#handOver();
     } else {
-      this.#handedOver = true;
-      this.#stats.guestHandedOver();
-      await this.#closeAll().catch((error: Error) =>
-        this.#warnings.push(`after the hand-over: ${error.message}`),
-      );
+      this.#handOver();
+      await this.#closeAll().catch((error: Error) => this.#fail(error));
     }
-    this.#phase = 'completed';
     this.#stats.setStatus('completed');
+  }
+
+  #handOver(): void {
+    this.#handedOver = true;
+    this.#parts.onHandOver?.();
+    this.#watch.stop();
+    this.#stats.guestHandedOver();
+    this.#phase = 'completed';
   }
 
   async #closeAll(): Promise<void> {
     await this.#sender?.close();
     await this.#channel!.close();
-  }
-
-  async #guestCall<T>(call: Promise<T>, what: string): Promise<T> {
-    try {
-      return await call;
-    } catch (error) {
-      const text = error instanceof Error ? error.message : String(error);
-      if (error instanceof MigrationError) throw error;
-      throw new MigrationError('guest-failed', `the guest ${what}: ${text}`, { cause: error });
-    }
   }
 
   /**
@@ -264,28 +246,34 @@ export class OutgoingMigration {
     const timer = setTimeout(resolve, VERDICT_GRACE_MS, undefined);
     try {
       const verdict = await Promise.race([this.#returnPath.verdict.then(() => 'success'), promise]);
-      return verdict === 'success' && this.#allSent ? undefined : error;
+      return verdict === 'success' ? undefined : this.#withoutVerdict(error);
     } catch (verdict) {
-      return verdict instanceof MigrationError && verdict.code === 'destination-failed' ? verdict : error;
+      const said = verdict instanceof MigrationError && verdict.code === 'destination-failed';
+      return said ? verdict : this.#withoutVerdict(error);
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** With everything sent, a connection that breaks is a destination that could not take the guest. */
+  #withoutVerdict(error: MigrationError): MigrationError {
+    if (!this.#allSent) return error;
+    const { channel, offset, found } = error;
+    return new MigrationError('destination-failed', 'the destination went away before it reported success', {
+      channel,
+      offset,
+      found,
+      cause: error,
+    });
   }
 
   /** Closes everything and lets the guest go on as before. */
   async #recover(error: MigrationError): Promise<void> {
     this.#channel?.destroy(error);
     const aborted = this.#sender?.abort(error);
-    if (!this.#handedOver && this.#guestStopped) {
-      let mayStart = this.#guestRan;
-      if (this.#inactivated) {
-        await this.#guest.activate().catch((cause: unknown) => {
-          const text = cause instanceof Error ? cause.message : String(cause);
-          error.message += `; the guest could not take its disks back and stays stopped: ${text}`;
-          mayStart = false;
-        });
-      }
-      if (mayStart) this.#control?.start();
+    if (!this.#handedOver) {
+      const trouble = await this.#guest.restore();
+      if (trouble !== undefined) error.message += `; ${trouble}`;
     }
     await aborted;
   }

@@ -2,6 +2,8 @@ import { MigrationError } from '../error.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import { ReturnPathDecoder } from '../wire/return-path.ts';
 
+const CHANNEL = 'return-path';
+
 /**
  * The source's end of the return path: reads what the destination says until its SHUT, which is its verdict.
  * A destination that goes away without one has failed.
@@ -9,52 +11,43 @@ import { ReturnPathDecoder } from '../wire/return-path.ts';
 export class ReturnPathReader {
   /** Resolves on SHUT 0; rejects on SHUT with another value, on anything malformed and on an early end. */
   readonly verdict: Promise<void>;
-  pongs = 0;
+  readonly #decoder = new ReturnPathDecoder();
+  readonly #mayAccept: () => boolean;
 
-  constructor(channel: ByteChannel) {
+  /** @param mayAccept whether everything was sent: nobody can have the guest before that */
+  constructor(channel: ByteChannel, mayAccept: () => boolean) {
+    this.#mayAccept = mayAccept;
     this.verdict = this.#read(channel);
     this.verdict.catch(() => {});
   }
 
   async #read(channel: ByteChannel): Promise<void> {
-    const decoder = new ReturnPathDecoder();
     for (;;) {
       const chunk = await channel.read();
       if (chunk === undefined) {
-        throw new MigrationError(
-          'destination-failed',
-          'the destination closed the connection without a verdict',
-          {
-            channel: 'return-path',
-            offset: decoder.offset,
-            expected: 'SHUT',
-          },
-        );
+        const details = { channel: CHANNEL, offset: this.#decoder.offset, expected: 'SHUT' };
+        throw new MigrationError('destination-failed', 'the destination left without a verdict', details);
       }
-      decoder.push(chunk);
-      for (let message = decoder.next(); message !== undefined; message = decoder.next()) {
-        if (message.type === 'pong') {
-          this.pongs++;
-        } else if (message.type === 'shut') {
-          if (message.value === 0) return;
-          throw new MigrationError(
-            'destination-failed',
-            'the destination reported that it failed to load the guest',
-            {
-              channel: 'return-path',
-              found: `SHUT ${message.value}`,
-              expected: 'SHUT 0',
-            },
-          );
-        } else {
-          throw new MigrationError('bad-return-path', 'the destination sent what was not asked for', {
-            channel: 'return-path',
-            offset: decoder.offset,
-            found: message.type,
-            expected: 'PONG or SHUT',
-          });
-        }
+      this.#decoder.push(chunk);
+      for (let message = this.#decoder.next(); message !== undefined; message = this.#decoder.next()) {
+        // PONG answers a PING; a pageferry that takes long to load the guest also sends some to be heard.
+        if (message.type === 'pong') continue;
+        if (message.type !== 'shut') throw this.#unexpected(message.type, 'PONG or SHUT');
+        if (message.value === 0 && this.#mayAccept()) return;
+        if (message.value === 0)
+          throw this.#unexpected('SHUT 0 before everything was sent', 'PONG or SHUT 1');
+        throw new MigrationError('destination-failed', 'the destination reported that it failed', {
+          channel: CHANNEL,
+          offset: this.#decoder.offset,
+          found: `SHUT ${message.value}`,
+          expected: 'SHUT 0',
+        });
       }
     }
+  }
+
+  #unexpected(found: string, expected: string): MigrationError {
+    const details = { channel: CHANNEL, offset: this.#decoder.offset, found, expected };
+    return new MigrationError('bad-return-path', 'the destination said what it was not asked for', details);
   }
 }

@@ -51,6 +51,15 @@ export class OutgoingStats {
     return this.#wireBytes() + (this.#channel?.bytesRead ?? 0);
   }
 
+  /** The channel that is most likely stuck, for the stall watch: the one that waited longest for its socket. */
+  slowest(): { channel: string; offset: number } {
+    const [worst] = this.#channels().sort((one, other) => other.stalledMs - one.stalledMs);
+    if (worst !== undefined && (this.#flow?.queuedPages ?? 0) > 0) {
+      return { channel: `multifd ${worst.channel}`, offset: worst.bytes };
+    }
+    return { channel: 'main', offset: this.#channel?.bytesWritten ?? 0 };
+  }
+
   /** Lets the pacer close its window when it is due. */
   measure(): void {
     const { normal, zero } = this.#pages();

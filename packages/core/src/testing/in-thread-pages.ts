@@ -93,6 +93,10 @@ export class InThreadPages implements PageSender, PageReceiver<number> {
     this.#waiting.clear();
   }
 
+  seal(): void {
+    if (this.#waiting.size > 0) throw new MigrationError('sync-mismatch', 'a channel waits for a sync');
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#timer);
   }

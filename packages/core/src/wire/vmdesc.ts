@@ -1,6 +1,6 @@
 import { MigrationError } from '../error.ts';
 import { ByteWriter, concatBytes } from './byte-writer.ts';
-import { SectionType } from './messages.ts';
+import { type DeviceSection, SectionType } from './messages.ts';
 import { encodeText } from './text.ts';
 
 /*
@@ -54,6 +54,18 @@ const MAX_DEPTH = 64;
 export function encodeVmdesc(json: Uint8Array): Uint8Array<ArrayBuffer> {
   const head = new ByteWriter().u8(SectionType.vmdescription).u32(json.length).finish();
   return concatBytes([head, json]);
+}
+
+/**
+ * A description of opaque sections, each as one buffer: what lets a receiver find the end of every section
+ * of a guest that brings no description of its own.
+ */
+export function describeSections(sections: readonly DeviceSection[]): Uint8Array<ArrayBuffer> {
+  const devices = sections.map(({ idstr, instanceId, data }) => {
+    const field = { name: 'data', size: data.length, type: 'buffer' };
+    return { name: idstr, instance_id: instanceId, size: data.length, fields: [field] };
+  });
+  return encodeText(JSON.stringify({ page_size: 4096, devices }));
 }
 
 /**

@@ -27,9 +27,9 @@ const COUNTERS_AT = 64;
 export const SLOTS_AT = 128;
 
 /** What a channel's worker has come to. */
-export const ChannelState = {
+const ChannelState = {
   starting: 0,
-  /** The worker owns its socket; a sender's handshake was sent. */
+  /** Receiver: the thread has taken its connection. Sender: it is connected and the handshake was sent. */
   open: 1,
 } as const;
 

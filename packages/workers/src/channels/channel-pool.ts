@@ -1,3 +1,4 @@
+import type { ResourceLimits } from 'node:worker_threads';
 import { ERROR_CODES, MigrationError, type PlainMigrationError } from '@pageferry/core';
 import { Piscina } from 'piscina';
 import { PoolWords } from './pool-words.ts';
@@ -19,19 +20,22 @@ export class ChannelPool {
   readonly failed: Promise<never>;
   readonly #entry: URL;
   readonly #channels: number;
+  readonly #limits: ResourceLimits;
   #pool: Piscina | undefined;
   readonly #tasks: Promise<void>[] = [];
   readonly #reject: (error: Error) => void;
   #error: Error | undefined;
   #aborting: Promise<void> | undefined;
 
-  constructor(entry: URL, channels: number) {
+  /** @param limits of each thread's heap, beside the small young generation */
+  constructor(entry: URL, channels: number, limits: ResourceLimits = {}) {
     const { promise, reject } = Promise.withResolvers<never>();
     promise.catch(() => {});
     this.failed = promise;
     this.#reject = reject;
     this.#entry = entry;
     this.#channels = channels;
+    this.#limits = limits;
   }
 
   /** The first error, once there is one. */
@@ -44,8 +48,11 @@ export class ChannelPool {
    *
    * @param transfer what moves to the channel's thread
    * @param ended called when the task has ended, well or not
+   * @throws the error that the pool has
    */
   run(channel: string, task: object, transfer: readonly object[] = [], ended = () => {}): void {
+    // A pool that was ended would start its threads anew.
+    if (this.#error !== undefined) throw this.#error;
     // Piscina takes any transferable; its type knows only some.
     const options = { transferList: transfer as ArrayBuffer[] };
     this.#pool ??= this.#start();
@@ -111,7 +118,7 @@ export class ChannelPool {
       // An idle worker must keep its event loop: it waits on a socket.
       atomics: 'disabled',
       recordTiming: false,
-      resourceLimits: { maxYoungGenerationSizeMb: MAX_YOUNG_GENERATION_MB },
+      resourceLimits: { maxYoungGenerationSizeMb: MAX_YOUNG_GENERATION_MB, ...this.#limits },
     });
     pool.on('error', (error: Error) => this.fail(asMigrationError(error, undefined)));
     return pool;

@@ -1,5 +1,5 @@
 import { MigrationError } from '@pageferry/core';
-import { TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { type BlockView, runLength, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
 import {
   checkMultifdPacketHead,
   createMultifdPacket,
@@ -12,13 +12,12 @@ import {
   type MultifdPacket,
 } from '@pageferry/core/wire';
 import type { PageDecompressor } from '../codecs/codec.ts';
-import { type BlockView, runLength } from './block-view.ts';
 
 /**
  * A run of pages of at least this size is read straight into guest RAM. A shorter one costs less as a part of
  * a larger read and a copy than as a read of its own.
  */
-const DIRECT_RUN_PAGES = 16;
+const DIRECT_RUN_PAGES = 8;
 
 /** Magic, version and flags: what decides whether the rest of a header is one that is known here. */
 const MULTIFD_PACKET_HEAD_BYTES = 12;

@@ -12,6 +12,12 @@ import {
 } from '@pageferry/core/wire';
 import type { ChannelCells } from './channel-cells.ts';
 
+/**
+ * A destination that has the guest closes its channels too, and then says so at once on the return path; one
+ * that closed them this long ago has failed.
+ */
+const PEER_END_GRACE_MS = 5000;
+
 /** What one packet needs from its job until its last byte is in the kernel's hands. */
 export class PacketSlot {
   readonly packet: MultifdPacket = createMultifdPacket();
@@ -53,7 +59,10 @@ export class PacketWriter {
   #next = 0;
   #waiting: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #error: MigrationError | undefined;
+  /** The error means that bytes may be lost, whether or not any are on their way. */
+  #lossy = false;
   #stalledMs = 0;
+  #peerEnded: NodeJS.Timeout | undefined;
   /** Bytes given to the socket. */
   #queuedBytes = MULTIFD_HANDSHAKE_BYTES;
 
@@ -70,8 +79,16 @@ export class PacketWriter {
     this.#cells = cells;
     this.#slots = Array.from({ length: slots }, () => new PacketSlot());
     this.#events = events;
-    socket.on('error', (error) => this.fail(error));
-    socket.on('close', () => this.fail(new Error('the socket was closed')));
+    socket.on('error', (error) => this.#failForGood(error));
+    socket.on('close', () => {
+      clearTimeout(this.#peerEnded);
+      this.fail(new Error('the socket was closed'));
+    });
+    // Nothing is ever read here but the end: a destination that gave up may only shut its channels down.
+    socket.once('end', () => {
+      this.#peerEnded = setTimeout(() => this.#givenUp(), PEER_END_GRACE_MS);
+    });
+    socket.resume();
   }
 
   /** The byte offset of the next packet in the channel. */
@@ -79,9 +96,13 @@ export class PacketWriter {
     return this.#queuedBytes;
   }
 
-  /** Throws the channel's error if a packet is lost by it. A connection that ends while nothing is on its way is no error yet. */
+  /**
+   * Throws the channel's error if a packet may be lost by it: after a reset what was handed over may be unread.
+   * A connection that ends in order while nothing is on its way is no error yet.
+   */
   checkAlive(): void {
-    if (this.#error !== undefined && this.#slots.some((slot) => slot.busy)) throw this.#error;
+    if (this.#error === undefined) return;
+    if (this.#lossy || this.#slots.some((slot) => slot.busy)) throw this.#error;
   }
 
   /** The next slot, taken; undefined when all are on their way. Throws the channel's error. */
@@ -132,7 +153,9 @@ export class PacketWriter {
 
   /** Ends the channel in order. */
   async end(): Promise<void> {
+    clearTimeout(this.#peerEnded);
     await this.room(true);
+    this.checkAlive();
     if (this.#socket.closed) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     // What happens to the connection now is no longer of interest: every byte was handed over.
@@ -148,6 +171,20 @@ export class PacketWriter {
     this.#waiting?.reject(this.#error);
     this.#waiting = undefined;
     this.#events.failed();
+  }
+
+  #failForGood(error: Error): void {
+    this.#lossy ||= this.#error === undefined;
+    this.fail(error);
+  }
+
+  #givenUp(): void {
+    this.#failForGood(
+      new MigrationError('destination-failed', 'the destination closed the channel and did not finish', {
+        channel: this.#channel,
+        offset: this.#cells.bytes,
+      }),
+    );
   }
 
   #lost(cause: Error): MigrationError {

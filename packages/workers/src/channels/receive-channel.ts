@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { MigrationError } from '@pageferry/core';
 import type { RamBlockMemory } from '@pageferry/core/memory';
-import { BlockView } from './block-view.ts';
+import { BlockView } from '@pageferry/core/memory';
 import type { ChannelCells } from './channel-cells.ts';
 import type { PacketReceiver } from './packet-receiver.ts';
 import type { PoolWords } from './pool-words.ts';

@@ -26,6 +26,8 @@ export interface ReceiveTask {
 export default async function receiveChannel(task: ReceiveTask): Promise<ChannelStats> {
   const cells = new ChannelCells(task.cells);
   const words = new PoolWords(task.words);
+  // From here on the connection is closed here.
+  cells.setOpen();
   let decompressor: PageDecompressor | undefined;
   let channel: ReceiveChannel | undefined;
   try {
@@ -38,7 +40,6 @@ export default async function receiveChannel(task: ReceiveTask): Promise<Channel
       decompressor,
     });
     cells.count(MULTIFD_HANDSHAKE_BYTES, 0, 0, 0);
-    cells.setOpen();
     const parts = { channel: task.name, receiver, cells, words, blocks: task.blocks };
     channel = new ReceiveChannel(parts, task.connection);
     await channel.run();

@@ -6,7 +6,7 @@ import type { RamBlockMemory } from '@pageferry/core/memory';
 import { CODECS, resolveBackend } from '../codecs/registry.ts';
 import { ChannelCells } from './channel-cells.ts';
 import { ChannelPool } from './channel-pool.ts';
-import { departingConnection } from './move-connection.ts';
+import { type DepartingConnection, departingConnection } from './move-connection.ts';
 import type { ReceiveTask } from './receive-worker.ts';
 
 export interface ThreadedPageReceiverOptions {
@@ -54,6 +54,7 @@ class ThreadedPageReceiver implements PageReceiver<Socket> {
   /** Resolves when the connection is on its way to its thread. */
   async adopt(channel: number, connection: Socket): Promise<void> {
     const name = `multifd ${channel}`;
+    let departing: DepartingConnection | undefined;
     try {
       if (this.#pool.error !== undefined) throw this.#pool.error;
       this.#checkChannel(channel, name);
@@ -61,7 +62,7 @@ class ThreadedPageReceiver implements PageReceiver<Socket> {
       this.#ports[channel] = port1;
       // Blocks that are there already go first; a port keeps messages until they are taken.
       if (this.#blocks !== undefined) port1.postMessage(this.#blocks);
-      const departing = await departingConnection(name, connection);
+      departing = await departingConnection(name, connection);
       const cells = this.#cells[channel]!;
       const task: ReceiveTask = {
         channel,
@@ -73,12 +74,14 @@ class ThreadedPageReceiver implements PageReceiver<Socket> {
         cells: cells.buffer,
         words: this.#pool.words.buffer,
       };
-      this.#pool.run(name, task, [port2, ...departing.transfer], () => {
+      const { recall, transfer } = departing;
+      this.#pool.run(name, task, [port2, ...transfer], () => {
         this.#ended.add(channel);
         port1.close();
-        if (!cells.isOpen) departing.recall();
+        if (!cells.isOpen) recall();
       });
     } catch (error) {
+      departing?.recall();
       connection.destroy();
       throw error;
     }
@@ -113,12 +116,28 @@ class ThreadedPageReceiver implements PageReceiver<Socket> {
     this.#pool.words.release(this.#rounds);
   }
 
+  seal(): void {
+    for (const [channel, { syncs, bytes }] of this.#cells.entries()) {
+      if (syncs === this.#rounds && syncs > 0) continue;
+      throw new MigrationError(
+        'sync-mismatch',
+        'the sync points of a channel are not those of the main stream',
+        {
+          channel: `multifd ${channel}`,
+          offset: bytes,
+          found: `${syncs} SYNC packets`,
+          expected: `${Math.max(1, this.#rounds)}`,
+        },
+      );
+    }
+    this.#pool.words.seal();
+  }
+
   /**
    * Waits for the source to close every channel, or for the time limit: all pages are here, so a source that
    * keeps its channels open is no error. A page that comes from now on is one.
    */
   async close(): Promise<void> {
-    this.#pool.words.seal();
     try {
       await this.#pool.finish(this.#options.closeTimeoutMs ?? CLOSE_LIMIT_MS);
     } catch (error) {

@@ -1,15 +1,23 @@
 import { MigrationError } from '@pageferry/core';
-import { TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { type BlockView, runLength, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
 import { MULTIFD_PAGES_PER_PACKET, MULTIFD_PAYLOAD_LIMIT_BYTES, MultifdFlag } from '@pageferry/core/wire';
 import type { PageCompressor } from '../codecs/codec.ts';
-import { type BlockView, runLength } from './block-view.ts';
 import type { ChannelCells } from './channel-cells.ts';
 import { createJob, type Job, JobKind, JobRing } from './job-ring.ts';
 import type { PacketSlot, PacketWriter } from './packet-writer.ts';
 import type { PoolWords } from './pool-words.ts';
 
-/** Runs of pages shorter than this are gathered by copying: cheaper than a piece of its own for each. */
+/**
+ * Runs of pages shorter than this are gathered by copying: as fast as a piece of its own for each, without an
+ * object for each.
+ */
 const SHORT_RUN_PAGES = 8;
+
+/**
+ * While the kernel takes everything at once, nothing here waits for the event loop: it gets a turn all the
+ * same, for the ends of connections and for native memory, which is freed there.
+ */
+const BREATH_MS = 10;
 
 const NO_PARTS: readonly Uint8Array[] = [];
 
@@ -42,7 +50,12 @@ export class SendChannel {
   async run(): Promise<void> {
     const { cells, words, writer } = this.#parts;
     const job = createJob();
+    let breathAtMs = performance.now() + BREATH_MS;
     while (!words.cancelled) {
+      if (performance.now() >= breathAtMs) {
+        await new Promise((resolve) => setImmediate(resolve));
+        breathAtMs = performance.now() + BREATH_MS;
+      }
       const seen = cells.workerBell.count;
       writer.checkAlive();
       if (!this.#ring.peek(job)) {

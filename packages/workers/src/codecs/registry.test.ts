@@ -59,15 +59,21 @@ for (const [name, from, to] of PAIRS) {
   });
 
   test(`${name}: ${to} refuses damage to what ${from} makes`, async () => {
-    const damage: [string, (payload: Uint8Array) => Uint8Array, number][] = [
-      ['more pages than there are', (payload) => payload, 5 * PAGE],
-      ['fewer pages than there are', (payload) => payload, 3 * PAGE],
-      ['a payload cut short', (payload) => payload.subarray(0, payload.length - 9), 4 * PAGE],
-      ['an empty payload', () => new Uint8Array(0), 4 * PAGE],
-      ['garbage', (payload) => noise(payload.length, 99), 4 * PAGE],
-      ['zeros', (payload) => new Uint8Array(payload.length), 4 * PAGE],
+    const damage: [(payload: Uint8Array) => Uint8Array, number][] = [
+      // more pages than there are
+      [(payload) => payload, 5 * PAGE],
+      // fewer
+      [(payload) => payload, 3 * PAGE],
+      // cut short
+      [(payload) => payload.subarray(0, payload.length - 9), 4 * PAGE],
+      // empty
+      [() => new Uint8Array(0), 4 * PAGE],
+      // garbage
+      [(payload) => noise(payload.length, 99), 4 * PAGE],
+      // zeros
+      [(payload) => new Uint8Array(payload.length), 4 * PAGE],
     ];
-    for (const [what, change, bytes] of damage) {
+    for (const [change, bytes] of damage) {
       const { compressor, decompressor } = await pair(name, from, to);
       const payload = await compressed(compressor, sample(4, 1));
       refuses(decompressor, change(payload), bytes);

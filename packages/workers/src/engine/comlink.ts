@@ -3,24 +3,29 @@ import { type TransferHandler, transferHandlers } from 'comlink';
 
 /**
  * Comlink carries of an error only message, name and stack. Both ends install this handler, so that a
- * MigrationError arrives as one, with its code and place.
+ * MigrationError arrives as one, with its code and place. Everything else goes as Comlink does it: an
+ * application may use Comlink for purposes of its own.
  */
 interface Thrown {
   value: unknown;
 }
 
-type Carried = { migrationError: PlainMigrationError } | { message: string; stack: string | undefined };
+interface CarriedError {
+  migrationError: PlainMigrationError;
+}
 
-const throwHandler: TransferHandler<Thrown, Carried> = {
-  canHandle: transferHandlers.get('throw')!.canHandle as TransferHandler<Thrown, Carried>['canHandle'],
-  serialize({ value }) {
-    if (value instanceof MigrationError) return [{ migrationError: value.toPlain() }, []];
-    if (value instanceof Error) return [{ message: value.message, stack: value.stack }, []];
-    return [{ message: String(value), stack: undefined }, []];
+const original = transferHandlers.get('throw') as TransferHandler<Thrown, object>;
+
+const throwHandler: TransferHandler<Thrown, object> = {
+  canHandle: original.canHandle,
+  serialize(thrown) {
+    if (!(thrown.value instanceof MigrationError)) return original.serialize(thrown);
+    const carried: CarriedError = { migrationError: thrown.value.toPlain() };
+    return [carried, []];
   },
-  deserialize(carried): never {
-    if ('migrationError' in carried) throw MigrationError.fromPlain(carried.migrationError);
-    throw Object.assign(new Error(carried.message), { stack: carried.stack });
+  deserialize(carried) {
+    if ('migrationError' in carried) throw MigrationError.fromPlain((carried as CarriedError).migrationError);
+    return original.deserialize(carried);
   },
 };
 

@@ -15,6 +15,7 @@ import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { createThreadedPageReceiver } from '../channels/receiver.ts';
 import { createThreadedPageSender } from '../channels/sender.ts';
 import { installErrorTransfer } from './comlink.ts';
+import { HandOver } from './hand-over.ts';
 import type { CoordinatorApi, Events } from './protocol.ts';
 
 /**
@@ -25,7 +26,7 @@ const stop = new AbortController();
 let running: { cancel(): void } | undefined;
 
 const coordinator: CoordinatorApi = {
-  async migrate(guest, calls, uri, options, progressIntervalMs, events) {
+  async migrate(guest, calls, uri, options, progressIntervalMs, handOver, events) {
     const address = parseUri(uri);
     const { multifdChannels, multifdCompression, multifdBackend, multifdZlibLevel, multifdZstdLevel } =
       options;
@@ -54,11 +55,12 @@ const coordinator: CoordinatorApi = {
           connectTimeoutMs,
         }),
       onStatus: (status) => events.status(status),
+      onHandOver: () => new HandOver(handOver).set(),
     });
     return run(migration, events, progressIntervalMs);
   },
 
-  async receive(uuid, calls, uri, options, progressIntervalMs, events) {
+  async receive(uuid, calls, uri, options, progressIntervalMs, handOver, events) {
     const address = parseUri(uri);
     if (options.multifd) requireSocket(address, uri);
     const { multifdChannels, multifdCompression, multifdBackend, channelTimeoutMs } = options;
@@ -85,6 +87,7 @@ const coordinator: CoordinatorApi = {
           backend: multifdBackend,
         }),
       onStatus: (status) => events.status(status),
+      onTakeOver: () => new HandOver(handOver).set(),
     });
     return run(migration, events, progressIntervalMs);
   },

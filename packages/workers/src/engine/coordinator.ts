@@ -4,6 +4,7 @@ import type { MigrationResult, MigrationStatus, Progress } from '@pageferry/core
 import { proxy, type Remote, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { installErrorTransfer } from './comlink.ts';
+import { HandOver } from './hand-over.ts';
 import { ProgressFeed } from './progress-feed.ts';
 import type { CoordinatorApi, Events } from './protocol.ts';
 
@@ -23,7 +24,11 @@ const CANCEL_LIMIT_MS = 900;
 
 installErrorTransfer();
 
-type Call = (api: Remote<CoordinatorApi>, events: Events) => Promise<MigrationResult>;
+type Call = (
+  api: Remote<CoordinatorApi>,
+  handOver: SharedArrayBuffer,
+  events: Events,
+) => Promise<MigrationResult>;
 
 /** One coordinator thread, for one migration. */
 export class Coordinator implements Migration {
@@ -33,7 +38,10 @@ export class Coordinator implements Migration {
   readonly #api: Remote<CoordinatorApi>;
   readonly #died = Promise.withResolvers<never>();
   status: MigrationStatus = 'none';
+  readonly #handOver = new HandOver();
   #settled = false;
+  /** The thread ended by itself, or has to be killed. */
+  #dead = false;
   #cancelTimer: NodeJS.Timeout | undefined;
 
   /**
@@ -52,8 +60,10 @@ export class Coordinator implements Migration {
       resourceLimits: { maxYoungGenerationSizeMb: 8 },
     });
     this.#died.promise.catch(() => {});
-    const died = (cause: string) =>
-      this.#died.reject(new MigrationError('worker-failed', `the coordinator thread died: ${cause}`));
+    const died = (cause: string) => {
+      const what = this.#handOver.done ? ' after the guest was handed over' : '';
+      this.#die(new MigrationError('worker-failed', `the coordinator thread died${what}: ${cause}`));
+    };
     this.#worker.once('error', (error) => died(String(error)));
     this.#worker.once('exit', (code) => died(`exit code ${code}`));
     this.#api = wrap<CoordinatorApi>(nodeEndpoint(this.#worker));
@@ -62,14 +72,20 @@ export class Coordinator implements Migration {
   }
 
   cancel(): void {
-    if (this.#settled || this.#cancelTimer !== undefined) return;
+    if (this.#settled || this.#handOver.done || this.#cancelTimer !== undefined) return;
     this.#cancelTimer = setTimeout(() => {
-      this.#died.reject(
-        new MigrationError('cancelled', 'the migration was cancelled; its thread had to be killed'),
-      );
+      // A guest that changed hands meanwhile is past cancelling: what is left ends by itself.
+      if (this.#handOver.done) return;
+      this.#die(new MigrationError('cancelled', 'the migration was cancelled; its thread had to be killed'));
     }, CANCEL_LIMIT_MS);
     // The call's own promise is not needed: the migration's result tells what came of it.
     Promise.resolve(this.#api.cancel()).catch(() => {});
+  }
+
+  #die(error: MigrationError): void {
+    if (this.#settled) return;
+    this.#dead = true;
+    this.#died.reject(error);
   }
 
   async #run(call: Call, hooks: ConstructorParameters<typeof Coordinator>[1]): Promise<MigrationResult> {
@@ -84,9 +100,12 @@ export class Coordinator implements Migration {
       listening: (uri) => hooks.listening?.(uri),
     };
     try {
-      return await Promise.race([call(this.#api, proxy(events)), this.#died.promise]);
+      return await Promise.race([call(this.#api, this.#handOver.buffer, proxy(events)), this.#died.promise]);
     } catch (error) {
-      if (await this.#threadIsGone()) await hooks.orphaned();
+      if (this.#dead) {
+        await this.#worker.terminate();
+        if (!this.#handOver.done) await hooks.orphaned();
+      }
       throw MigrationError.from(error, 'internal');
     } finally {
       this.#settled = true;
@@ -95,14 +114,5 @@ export class Coordinator implements Migration {
       await this.#worker.terminate();
       this.progress.end();
     }
-  }
-
-  /** Whether the error came from the thread's death instead of from the migration. */
-  async #threadIsGone(): Promise<boolean> {
-    const alive = Symbol('alive');
-    const first = await Promise.race([this.#died.promise.catch(() => undefined), Promise.resolve(alive)]);
-    if (first === alive) return false;
-    await this.#worker.terminate();
-    return true;
   }
 }

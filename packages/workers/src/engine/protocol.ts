@@ -37,6 +37,7 @@ export interface CoordinatorApi {
     uri: string,
     options: ResolvedMigrateOptions,
     progressIntervalMs: number,
+    handOver: SharedArrayBuffer,
     events: Events,
   ): Promise<MigrationResult>;
   receive(
@@ -45,6 +46,7 @@ export interface CoordinatorApi {
     uri: string,
     options: ResolvedReceiveOptions,
     progressIntervalMs: number,
+    handOver: SharedArrayBuffer,
     events: Events,
   ): Promise<MigrationResult>;
   cancel(): void;

@@ -1,12 +1,14 @@
-import { isZeroPage, type RamBlockMemory, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
-import { MULTIFD_PAGES_PER_PACKET } from '@pageferry/core/wire';
+import { type RamBlockMemory, TARGET_PAGE_BYTES } from './ram-block.ts';
+import { isZeroPage } from './zero-page.ts';
 
-/** A window begins at each multiple of this and reaches a packet's pages beyond the next. */
+/** Most pages of one call: a packet's. */
+const MAX_RUN_PAGES = 128;
+/** A window begins at each multiple of this and reaches a run's pages beyond the next. */
 const WINDOW_BYTES = 2 ** 30;
-const OVERLAP_BYTES = MULTIFD_PAGES_PER_PACKET * TARGET_PAGE_BYTES;
+const OVERLAP_BYTES = MAX_RUN_PAGES * TARGET_PAGE_BYTES;
 
 /**
- * A RAM block as a channel worker reads and writes it.
+ * A RAM block as the page path reads and writes it, in Node.
  *
  * `Buffer.copy` is twice as fast as `TypedArray.set` on shared memory, but keeps only 32 bits of its offsets:
  * beyond 4 GiB it copies from and to the wrong place without a word. So the block is seen through windows
@@ -41,7 +43,7 @@ export class BlockView {
     this.#windows[Math.floor(at / WINDOW_BYTES)]!.fill(0, start, start + TARGET_PAGE_BYTES);
   }
 
-  /** Copies `count` pages (at most a packet's) to `target` at `targetAt`. */
+  /** Copies `count` pages (at most 128) to `target` at `targetAt`. */
   copyOut(page: number, count: number, target: Buffer, targetAt: number): void {
     const at = page * TARGET_PAGE_BYTES;
     const start = at % WINDOW_BYTES;
@@ -49,7 +51,7 @@ export class BlockView {
     window.copy(target, targetAt, start, start + count * TARGET_PAGE_BYTES);
   }
 
-  /** Copies `count` pages (at most a packet's) from `source` at `sourceAt`. */
+  /** Copies `count` pages (at most 128) from `source` at `sourceAt`. */
   copyIn(source: Buffer, sourceAt: number, page: number, count: number): void {
     const at = page * TARGET_PAGE_BYTES;
     const window = this.#windows[Math.floor(at / WINDOW_BYTES)]!;

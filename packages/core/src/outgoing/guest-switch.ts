@@ -1,0 +1,59 @@
+import { MigrationError } from '../error.ts';
+import type { DeviceState, Guest } from '../guest/contract.ts';
+import { guestCall } from '../guest/guest-call.ts';
+import { RunControl } from '../guest/run-control.ts';
+
+const STOP_LIMIT_MS = 5000;
+
+/**
+ * Stops a guest for the switch-over, and puts it back as it was when the migration fails: disks first, then
+ * the vCPUs, and neither before the call that takes them away has ended.
+ */
+export class GuestSwitch {
+  readonly #guest: Guest;
+  readonly #control: RunControl | undefined;
+  #stopped = false;
+  /** Whether it ran when it was stopped: a guest that its owner had stopped stays so after a failure. */
+  #ran = false;
+  #inactivating: Promise<void> | undefined;
+
+  constructor(guest: Guest) {
+    this.#guest = guest;
+    const { runControl } = guest.memory;
+    this.#control = runControl === undefined ? undefined : new RunControl(runControl);
+  }
+
+  /** @throws MigrationError `guest-failed` when a vCPU does not stop */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#ran = this.#control?.running ?? false;
+    if (this.#control === undefined || (await this.#control.stop(STOP_LIMIT_MS))) return;
+    throw new MigrationError('guest-failed', `a vCPU did not stop within ${STOP_LIMIT_MS} ms`);
+  }
+
+  /** @throws MigrationError `guest-failed` */
+  inactivate(): Promise<void> {
+    this.#inactivating = guestCall(this.#guest.inactivate(), 'could not give up its disks');
+    return this.#inactivating;
+  }
+
+  /** @throws MigrationError `guest-failed` */
+  saveDeviceState(): Promise<DeviceState> {
+    return guestCall(this.#guest.saveDeviceState(), 'could not save its device state');
+  }
+
+  /** Undoes `inactivate` and `stop`. Returns what went wrong, if anything did: the guest stays stopped then. */
+  async restore(): Promise<string | undefined> {
+    if (!this.#stopped) return undefined;
+    if (this.#inactivating !== undefined) {
+      try {
+        await this.#inactivating.catch(() => {});
+        await this.#guest.activate();
+      } catch (error) {
+        return `the guest could not take its disks back and stays stopped: ${error instanceof Error ? error.message : String(error)}`;
+      }
+    }
+    if (this.#ran) this.#control?.start();
+    return undefined;
+  }
+}

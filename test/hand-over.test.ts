@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import test from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { MigrationError } from '@pageferry/core';
+import { encodeReturnPath } from '@pageferry/core/wire';
+import { migrate, receive } from '@pageferry/workers';
+import { TestGuest, TestTarget } from '../packages/core/src/testing/test-guests.ts';
+
+/** The guest is on exactly one side, whoever fails when. */
+
+async function codeOf(result: Promise<unknown>): Promise<string> {
+  return result.then(
+    () => 'completed',
+    (error: unknown) => (error instanceof MigrationError ? error.code : `${error}`),
+  );
+}
+
+/** A destination of the test's own: `onData` sees the connection and everything that arrived so far. */
+async function scripted(onData: (socket: Socket, bytes: Buffer) => void) {
+  const sockets: Socket[] = [];
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    const parts: Buffer[] = [];
+    socket.on('error', () => {});
+    socket.on('data', (chunk) => {
+      parts.push(chunk);
+      onData(socket, Buffer.concat(parts));
+    });
+    sockets.push(socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  const close = () => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  };
+  return { uri: `tcp:127.0.0.1:${port}`, close };
+}
+
+const SHUT_0 = encodeReturnPath({ type: 'shut', value: 0 });
+/** The stream ends with the JSON of the vmdescription. */
+const isWhole = (bytes: Buffer) => bytes.subarray(-2).toString() === ']}';
+
+test('SHUT 0 before everything was sent is not success', async () => {
+  const peer = await scripted((socket, bytes) => {
+    if (!isWhole(bytes)) socket.write(SHUT_0);
+  });
+  const guest = new TestGuest();
+  const migration = migrate(guest, peer.uri, { maxBandwidthBytesPerSecond: 100_000 });
+  assert.equal(await codeOf(migration.result), 'bad-return-path');
+  assert.ok(guest.control.running);
+  peer.close();
+});
+
+test('cancel after the hand-over changes nothing: the source stays stopped', async () => {
+  // A destination that says SHUT 0 and then keeps the connection open.
+  const peer = await scripted((socket, bytes) => {
+    if (isWhole(bytes)) socket.write(SHUT_0);
+  });
+  const guest = new TestGuest();
+  const migration = migrate(guest, peer.uri, { stallTimeoutMs: 500 });
+  while (migration.status !== 'device') await delay(2);
+  await delay(150);
+  migration.cancel();
+  assert.equal(await codeOf(migration.result), 'completed');
+  assert.ok(!guest.control.running);
+  peer.close();
+});
+
+test('a coordinator that has to be killed leaves the guest running', async () => {
+  const peer = await scripted(() => {});
+  const guest = new TestGuest();
+  const { promise: never } = Promise.withResolvers<void>();
+  guest.inactivate = () => never;
+  const migration = migrate(guest, peer.uri);
+  while (migration.status !== 'device') await delay(2);
+  migration.cancel();
+  assert.equal(await codeOf(migration.result), 'cancelled');
+  assert.ok(guest.control.running);
+  assert.deepEqual(guest.calls, ['activate']);
+  peer.close();
+});
+
+test('disks are taken back only after they were given up', async () => {
+  const peer = await scripted(() => {});
+  const guest = new TestGuest();
+  guest.inactivate = async () => {
+    await delay(300);
+    guest.calls.push('inactivate');
+  };
+  const migration = migrate(guest, peer.uri);
+  while (migration.status !== 'device') await delay(2);
+  migration.cancel();
+  assert.equal(await codeOf(migration.result), 'cancelled');
+  assert.deepEqual(guest.calls, ['inactivate', 'activate']);
+  assert.ok(guest.control.running);
+  peer.close();
+});
+
+test('a source that gives up while the destination loads keeps the only guest', async () => {
+  const target = new TestTarget();
+  target.load = () => delay(1500);
+  const reception = receive('tcp:127.0.0.1:0', { guest: target });
+  const guest = new TestGuest();
+  const migration = migrate(guest, await reception.listening);
+  while (reception.status !== 'device') await delay(2);
+  migration.cancel();
+  assert.equal(await codeOf(migration.result), 'cancelled');
+  assert.match(await codeOf(reception.result), /^(source-failed|connection-lost)$/);
+  await delay(50);
+  assert.ok(guest.control.running);
+  assert.ok(target.discarded && !target.started);
+});
+
+test('a destination that takes longer to load than the stall limit is heard', async () => {
+  const target = new TestTarget();
+  target.load = () => delay(6500);
+  const reception = receive('tcp:127.0.0.1:0', { guest: target });
+  const guest = new TestGuest();
+  const migration = migrate(guest, await reception.listening, { stallTimeoutMs: 5800 });
+  assert.equal(await codeOf(migration.result), 'completed');
+  assert.equal(await codeOf(reception.result), 'completed');
+  assert.ok(target.started && !guest.control.running);
+});
+
+test('a wrong sync mode fails before the guest is loaded', async () => {
+  const target = new TestTarget();
+  const multifd = { multifd: true, multifdChannels: 2 };
+  const options = { ...multifd, multifdFlushAfterEachSection: false, guest: target };
+  const reception = receive('tcp:127.0.0.1:0', options);
+  const guest = new TestGuest('pc-i440fx-7.2');
+  const migration = migrate(guest, await reception.listening, multifd);
+  assert.equal(await codeOf(reception.result), 'sync-mismatch');
+  assert.notEqual(await codeOf(migration.result), 'completed');
+  assert.ok(guest.control.running);
+  assert.ok(target.state === undefined && !target.started && target.discarded);
+});
+
+test('a guest without a vmdescription arrives all the same', async () => {
+  const target = new TestTarget();
+  const reception = receive('tcp:127.0.0.1:0', { guest: target });
+  const guest = new TestGuest();
+  const { saveDeviceState } = guest;
+  guest.saveDeviceState = async () => ({ ...(await saveDeviceState.call(guest)), vmdesc: undefined });
+  assert.equal(await codeOf(migrate(guest, await reception.listening).result), 'completed');
+  assert.equal(target.state?.sections[0]?.idstr, 'timer');
+});
+
+test('errors of the destination guest itself are its own', async () => {
+  const target = new TestTarget();
+  target.prepare = async () => {
+    throw new Error('no room');
+  };
+  const reception = receive('tcp:127.0.0.1:0', { guest: target });
+  const migration = migrate(new TestGuest(), await reception.listening);
+  const error = await reception.result.catch((thrown: MigrationError) => thrown);
+  assert.ok(error instanceof MigrationError);
+  assert.equal(error.code, 'guest-failed');
+  assert.equal(error.channel, 'main');
+  assert.match(error.message, /no room.*at byte \d+ of main/);
+  assert.equal(await codeOf(migration.result), 'destination-failed');
+});
