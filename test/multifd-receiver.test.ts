@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { CodecBackend, MultifdCompression } from '@pageferry/core/control';
-import { RamBlock } from '@pageferry/core/memory';
+import { BlockView, RamBlock } from '@pageferry/core/memory';
 import { MULTIFD_HANDSHAKE_BYTES, StreamDecoder } from '@pageferry/core/wire';
-import { BlockView } from '@pageferry/core/memory';
 import { PacketReceiver } from '../packages/workers/src/channels/packet-receiver.ts';
 import { CODECS, createDecompressor } from '../packages/workers/src/codecs/registry.ts';
 import { assertRamMatches, type Fixture, listFixtures, readConnection } from './lib/fixtures.ts';

@@ -72,7 +72,7 @@ async function run(flags: DemoFlags, context: Context): Promise<void> {
   const plan = {
     machine: { memoryBytes: memory, vcpus, dirtyRateBytesPerSecond: dirtyRate, content, workload, verify },
     migrate: toMigrateOptions(flags, true),
-    receive: toReceiveOptions(flags, true),
+    receive: toReceiveOptions(onlyCompresses(flags) ? { ...flags, multifdBackend: undefined } : flags, true),
   };
   output.note(
     `a guest with ${formatBytes(memory)} of RAM (${content}) and ${vcpus} vCPUs ` +
@@ -94,4 +94,9 @@ function verificationRows({ verified, verifyMs, check }: DemoResult): string[][]
   const hashed = verifyMs > 0 ? `, RAM hashed on both sides in ${formatTime(verifyMs)}` : '';
   const checked = `${formatCount(check.pagesChecked)} pages checked after ${formatCount(check.writes)} writes`;
   return [['verified', `${words}${hashed}, ${checked}`]];
+}
+
+/** A backend that the source can have and the destination cannot: what it makes, any zstd reads. */
+function onlyCompresses(flags: MigrationFlags): boolean {
+  return flags.multifdBackend === 'mongodb-zstd';
 }

@@ -1,8 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { constants, type FileHandle, lstat, open, realpath, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '../error.ts';
 import { checkCancelled, fileError } from './file-error.ts';
+
+/** How long a discarded file is waited for until it is closed, ms. */
+const CLOSE_LIMIT_MS = 200;
 
 /**
  * A file that appears under its name only when it is whole: it is written under a temporary name in the same
@@ -58,9 +62,11 @@ export class AtomicFile {
 
   /** Removes the temporary file; a committed file stays. Never throws, and may be called more than once. */
   async discard(): Promise<void> {
-    // The name first: closing waits for whatever is still being written.
+    // The name first: closing waits for whatever is still being written, an fsync of many seconds included,
+    // and whoever cancels does not wait for that.
     if (!this.#renamed) await unlink(this.temporaryPath).catch(() => undefined);
-    await this.#close().catch(() => undefined);
+    const closed = this.#close().catch(() => undefined);
+    await Promise.race([closed, delay(CLOSE_LIMIT_MS, undefined, { ref: false })]);
   }
 
   async #close(): Promise<void> {

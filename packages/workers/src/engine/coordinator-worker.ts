@@ -64,6 +64,9 @@ const coordinator: CoordinatorApi = {
     const address = parseUri(uri);
     if (options.multifd) requireSocket(address, uri);
     const { multifdChannels, multifdCompression, multifdBackend, channelTimeoutMs } = options;
+    const channels = { channels: multifdChannels, compression: multifdCompression, backend: multifdBackend };
+    // Before anybody can connect: options that cannot be are told at once.
+    const receiver = options.multifd ? createThreadedPageReceiver(channels) : undefined;
     const listener = await listen(address, {
       backlog: 1 + (options.multifd ? multifdChannels : 0),
       firstBytesTimeoutMs: channelTimeoutMs,
@@ -80,12 +83,7 @@ const coordinator: CoordinatorApi = {
       },
       options,
       listener,
-      createReceiver: () =>
-        createThreadedPageReceiver({
-          channels: multifdChannels,
-          compression: multifdCompression,
-          backend: multifdBackend,
-        }),
+      createReceiver: receiver && (() => receiver),
       onStatus: (status) => events.status(status),
       onTakeOver: () => new HandOver(handOver).set(),
     });
