@@ -77,7 +77,9 @@ export async function playFixture(
       () => false,
     );
     if (!connected) continue;
-    sockets.push({ socket, answered: d2s_bytes > 0 });
+    // A source that was cancelled waits for nothing.
+    const answered = d2s_bytes > 0 && fixture.status_source === 'completed';
+    sockets.push({ socket, answered });
     socket.write(readConnection(fixture, conn));
   }
   // A source closes when it has the verdict, or, without a return path, when everything is written.
@@ -99,10 +101,14 @@ export async function playFixture(
   return { answers: Buffer.concat(answers), target, error };
 }
 
-/** Ends the connections once written: at once without a return path, else when the destination ended. */
+/** Ends the connections once written: at once without a return path, else when the destination has. */
 async function endWhenIdle(sockets: readonly { socket: Socket; answered: boolean }[]): Promise<undefined> {
   const ended = sockets.map(async ({ socket, answered }) => {
-    if (answered) await Promise.race([once(socket, 'end'), once(socket, 'close'), once(socket, 'data')]);
+    if (answered) {
+      await new Promise<void>((resolve) => {
+        socket.once('end', () => resolve()).once('close', () => resolve());
+      });
+    }
     socket.end();
   });
   await Promise.all(ended);

@@ -85,9 +85,12 @@ function load(file) {
  */
 function replaceBy(node) {
   const argv = [CONDITION, source].concat(args);
+  // Every thread strips the types of every file that it loads, unless it finds the result of the last time.
+  const cache = join(packageRoot, '..', '..', 'node_modules', '.cache', 'pageferry');
+  const env = Object.assign({ NODE_COMPILE_CACHE: cache }, process.env);
   const descriptors = inheritedDescriptors();
   if (typeof process.execve === 'function' && process.platform !== 'win32' && descriptors.length === 0) {
-    process.execve(node, [node].concat(argv), process.env);
+    process.execve(node, [node].concat(argv), env);
   }
   const stdio = ['inherit', 'inherit', 'inherit'];
   for (const fd of descriptors) {
@@ -96,8 +99,7 @@ function replaceBy(node) {
   }
   // The child ends when this channel closes: also when this process is killed and can pass nothing on.
   stdio.push('ipc');
-  const env = Object.assign({}, process.env, { PAGEFERRY_LAUNCHER: '1' });
-  const child = spawn(node, argv, { stdio, env });
+  const child = spawn(node, argv, { stdio, env: Object.assign(env, { PAGEFERRY_LAUNCHER: '1' }) });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     // A terminal's Ctrl-C reaches the child as well; it takes two in quick succession as one.
     process.on(signal, () => child.kill(signal));
