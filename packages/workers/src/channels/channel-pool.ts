@@ -10,6 +10,11 @@ const KILL_LIMIT_MS = 300;
 /** Workers allocate little: a small young generation bounds what they hold until it is collected. */
 const MAX_YOUNG_GENERATION_MB = 4;
 
+/** Page channels whose threads can be started before there is a connection. */
+export interface WarmUp {
+  warmUp(): void;
+}
+
 /**
  * The channel workers of one side: a thread per channel, each with one task that lasts as long as its channel.
  * Keeps the first error of any of them; everything that waits on this side wakes and rejects with it.
@@ -41,6 +46,11 @@ export class ChannelPool {
   /** The first error, once there is one. */
   get error(): Error | undefined {
     return this.#error;
+  }
+
+  /** Starts all threads, so that the first task finds them ready. */
+  warmUp(): void {
+    if (this.#error === undefined) this.#pool ??= this.#start();
   }
 
   /**

@@ -68,11 +68,14 @@ async function connect(config: Config): Promise<Pair> {
     await receiver.adopt(accepted.channel, accepted.connection);
   }
   await opening;
-  await sync({ sender, receiver } as Pair, () => receiver.setBlocks(destination));
+  await sync({ sender, receiver }, () => receiver.setBlocks(destination));
   return { source, destination, sender, receiver, listener };
 }
 
-async function sync({ sender, receiver }: Pair, between = () => {}): Promise<void> {
+async function sync(
+  { sender, receiver }: Pick<Pair, 'sender' | 'receiver'>,
+  between = () => {},
+): Promise<void> {
   await sender.sync();
   await receiver.synced();
   between();

@@ -23,11 +23,11 @@ const HEAD_WORDS = 4;
 const SLOT_WORDS = HEAD_WORDS + MULTIFD_PAGES_PER_PACKET;
 
 /**
- * Jobs of one channel in shared memory: one thread pushes, another takes, neither waits here. 16 packets are
- * 8 MiB of pages: enough that a channel never runs dry while the coordinator wakes, and little enough that
- * a page is not sent long after it was found dirty.
+ * Jobs of one channel in shared memory: one thread pushes, another takes, neither waits here. 32 packets are
+ * 16 MiB of pages: enough that waking the coordinator is rare, and little enough that a page is not sent long
+ * after it was found dirty.
  */
-const SLOTS = 16;
+const SLOTS = 32;
 export const JOB_RING_BYTES = SLOTS * SLOT_WORDS * 4;
 
 export class JobRing {

@@ -5,7 +5,7 @@ import type { CodecBackend, MultifdCompression } from '@pageferry/core/control';
 import type { RamBlockMemory } from '@pageferry/core/memory';
 import { CODECS, resolveBackend } from '../codecs/registry.ts';
 import { ChannelCells } from './channel-cells.ts';
-import { ChannelPool } from './channel-pool.ts';
+import { ChannelPool, type WarmUp } from './channel-pool.ts';
 import { type DepartingConnection, departingConnection } from './move-connection.ts';
 import type { ReceiveTask } from './receive-worker.ts';
 
@@ -27,11 +27,13 @@ const CLOSE_LIMIT_MS = 2000;
  *
  * @throws MigrationError `bad-option` for a backend that does not read the codec
  */
-export function createThreadedPageReceiver(options: ThreadedPageReceiverOptions): PageReceiver<Socket> {
+export function createThreadedPageReceiver(
+  options: ThreadedPageReceiverOptions,
+): PageReceiver<Socket> & WarmUp {
   return new ThreadedPageReceiver(options);
 }
 
-class ThreadedPageReceiver implements PageReceiver<Socket> {
+class ThreadedPageReceiver implements PageReceiver<Socket>, WarmUp {
   readonly failed: Promise<never>;
   readonly #options: ThreadedPageReceiverOptions;
   readonly #pool: ChannelPool;
@@ -148,6 +150,10 @@ class ThreadedPageReceiver implements PageReceiver<Socket> {
 
   abort(error: Error): Promise<void> {
     return this.#pool.abort(error);
+  }
+
+  warmUp(): void {
+    this.#pool.warmUp();
   }
 
   stats(): ChannelStats[] {

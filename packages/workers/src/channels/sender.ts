@@ -5,7 +5,7 @@ import type { SocketAddress } from '@pageferry/core/transport';
 import { MULTIFD_PAGES_PER_PACKET } from '@pageferry/core/wire';
 import { CODECS, checkLevel, resolveBackend } from '../codecs/registry.ts';
 import { ChannelCells } from './channel-cells.ts';
-import { ChannelPool } from './channel-pool.ts';
+import { ChannelPool, type WarmUp } from './channel-pool.ts';
 import { JOB_RING_BYTES, JobKind, JobRing } from './job-ring.ts';
 import type { SendTask } from './send-worker.ts';
 
@@ -35,11 +35,11 @@ const CLOSE_LIMIT_MS = 5000;
  *
  * @throws MigrationError `bad-option` for a level or backend that the codec does not have
  */
-export function createThreadedPageSender(options: ThreadedPageSenderOptions): PageSender {
+export function createThreadedPageSender(options: ThreadedPageSenderOptions): PageSender & WarmUp {
   return new ThreadedPageSender(options);
 }
 
-class ThreadedPageSender implements PageSender {
+class ThreadedPageSender implements PageSender, WarmUp {
   readonly pagesPerSubmit = MULTIFD_PAGES_PER_PACKET;
   readonly failed: Promise<never>;
   readonly #options: ThreadedPageSenderOptions;
@@ -142,6 +142,10 @@ class ThreadedPageSender implements PageSender {
 
   abort(error: Error): Promise<void> {
     return this.#pool.abort(error);
+  }
+
+  warmUp(): void {
+    this.#pool.warmUp();
   }
 
   stats(): ChannelStats[] {

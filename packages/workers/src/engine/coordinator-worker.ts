@@ -42,8 +42,8 @@ const coordinator: CoordinatorApi = {
       },
       options,
       connect: (signal) => connect(address, { name: 'main', timeoutMs: connectTimeoutMs, signal }),
-      createSender: (switches) =>
-        createThreadedPageSender({
+      createSender: (switches) => {
+        const sender = createThreadedPageSender({
           address: socketAddress!,
           channels: multifdChannels,
           compression: multifdCompression,
@@ -53,7 +53,11 @@ const coordinator: CoordinatorApi = {
           uuid: guest.uuid,
           zeroPagesInPackets: switches.zeroPageDetection === 'multifd',
           connectTimeoutMs,
-        }),
+        });
+        // The threads start while the main channel connects.
+        sender.warmUp();
+        return sender;
+      },
       onStatus: (status) => events.status(status),
       onHandOver: () => new HandOver(handOver).set(),
     });
@@ -67,6 +71,8 @@ const coordinator: CoordinatorApi = {
     const channels = { channels: multifdChannels, compression: multifdCompression, backend: multifdBackend };
     // Before anybody can connect: options that cannot be are told at once.
     const receiver = options.multifd ? createThreadedPageReceiver(channels) : undefined;
+    // The threads start while nobody is there yet.
+    receiver?.warmUp();
     const listener = await listen(address, {
       backlog: 1 + (options.multifd ? multifdChannels : 0),
       firstBytesTimeoutMs: channelTimeoutMs,
