@@ -90,14 +90,17 @@ export class OutgoingStats {
     const ram = this.#ramStats();
     const dirtyBytesPerMs = (this.#dirtyPagesPerSecond * TARGET_PAGE_BYTES) / 1000;
     const rate = Math.max(this.#pacer?.wireBytesPerMs ?? 0, this.#pacer?.guestBytesPerMs ?? 0);
+    const downtimeMs = rate > 0 ? ram.remaining / rate : 0;
+    // Until what is left fits into the downtime limit the guest dirties pages; then it stands still.
     const left = Math.max(0, ram.remaining - rate * downtimeLimitMs);
+    const etaMs = left / (rate - dirtyBytesPerMs) + Math.min(downtimeMs, downtimeLimitMs);
     return {
       status: this.#status,
       role: 'source',
       elapsedMs: performance.now() - this.#startMs,
       ram,
-      ...(rate > 0 && { expectedDowntimeMs: ram.remaining / rate }),
-      ...(rate > dirtyBytesPerMs && { etaMs: left / (rate - dirtyBytesPerMs) }),
+      ...(rate > 0 && { expectedDowntimeMs: downtimeMs }),
+      ...(rate > dirtyBytesPerMs && { etaMs }),
       channels: this.#channels(),
     };
   }
