@@ -22,3 +22,10 @@ test('what the library refuses as an option is a usage error', async () => {
   assert.match(result.stderr, /pageferry: option memoryBytes .*\n$/);
   assert.equal((lastEvent(result).error as { code: string }).code, 'bad-option');
 });
+
+test('receive tells a file that cannot be written before it listens', async () => {
+  const result = await runCli('receive', 'tcp:127.0.0.1:0', '--out', '/nonexistent/vm.img', '--json');
+  assert.equal(result.code, 1);
+  assert.equal(result.stdout.trim().split('\n').length, 1);
+  assert.equal((lastEvent(result).error as { code: string }).code, 'file-failed');
+});

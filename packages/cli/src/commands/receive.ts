@@ -61,14 +61,17 @@ export function defineReceive(program: Command, context: Context): Command {
 
 async function run(uri: string, flags: ReceiveFlags, { output, signal }: Context): Promise<void> {
   const { out, format, uuid } = flags;
+  const guest = new CaptureTarget({
+    path: out,
+    format,
+    uuid,
+    onProgress: showFileProgress(output, 'writing', out),
+  });
+  // A guest may be on its way for hours: a name that cannot be written is told now.
+  await guest.checkPath();
   const reception = receive(uri, {
     ...toReceiveOptions(flags, false),
-    guest: new CaptureTarget({
-      path: out,
-      format,
-      uuid,
-      onProgress: showFileProgress(output, 'writing', out),
-    }),
+    guest,
     signal,
     progressIntervalMs: progressIntervalMs(output),
   });

@@ -218,8 +218,11 @@ test('a path that cannot be written fails before the guest is moved', async (con
   const folder = await temporaryFolder(context);
   for (const path of [join(folder, 'missing', 'guest'), folder]) {
     const target = new CaptureTarget({ path, format: 'stream' });
+    await assert.rejects(target.checkPath(), { code: 'file-failed', channel: path });
     await assert.rejects(target.prepare(DESCRIPTION), { code: 'file-failed', channel: path });
   }
+  await new CaptureTarget({ path: join(folder, 'guest'), format: 'stream' }).checkPath();
+  assert.deepEqual(await readdir(folder), []);
 });
 
 test('a discarded capture leaves nothing, at whatever time', async (context) => {

@@ -85,6 +85,15 @@ export class CaptureTarget implements IncomingGuest {
     }
   }
 
+  /**
+   * Makes sure that the file can be made, before anybody sends a guest to it; leaves nothing behind.
+   * @throws MigrationError `file-failed`
+   */
+  async checkPath(): Promise<void> {
+    const file = await AtomicFile.create(this.#options.path);
+    await file.discard();
+  }
+
   /** Writes the file. Resolves when it is whole, on the disk and under its name. */
   async load(deviceState: DeviceState): Promise<void> {
     const prepared = this.#prepared;
