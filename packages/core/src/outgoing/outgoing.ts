@@ -141,7 +141,17 @@ export class OutgoingMigration {
     this.#openReturnPath(channel, stream);
 
     const pacer = new Pacer(this.#options.maxBandwidthBytesPerSecond);
-    const flow = new PageFlow({ ram, channel, stream, switches, pacer, sender: this.#sender, signal });
+    const wireBytes = () => this.#stats.wireBytes();
+    const flow = new PageFlow({
+      ram,
+      channel,
+      stream,
+      switches,
+      pacer,
+      sender: this.#sender,
+      signal,
+      wireBytes,
+    });
     this.#stats.follow(ram, flow, pacer);
     ram.start();
     await flow.writeStart(earlySections ?? []);

@@ -17,6 +17,8 @@ interface PageFlowParts {
   readonly pacer: Pacer;
   readonly sender: PageSender | undefined;
   readonly signal: AbortSignal;
+  /** Bytes on the wire so far, all channels. */
+  wireBytes(): number;
 }
 
 /** How many pages are taken from the bitmap at a time on the main channel. */
@@ -58,13 +60,6 @@ export class PageFlow {
     return this.#parts.ram.dirtyBytes + this.queuedPages * TARGET_PAGE_BYTES;
   }
 
-  /** Bytes on the wire so far, all channels. */
-  wireBytes(): number {
-    let bytes = this.#parts.channel.bytesWritten;
-    for (const channel of this.#parts.sender?.stats() ?? []) bytes += channel.bytes;
-    return bytes;
-  }
-
   /** SECTION_START with the block list and the first sync point; then the device sections that precede pages. */
   async writeStart(early: readonly DeviceSection[]): Promise<void> {
     const { stream, ram } = this.#parts;
@@ -82,7 +77,7 @@ export class PageFlow {
     for (;;) {
       signal.throwIfAborted();
       if (pacer.maxBandwidthBytesPerSecond !== 0) {
-        const waitMs = pacer.waitMs(this.wireBytes() + this.queuedPages * TARGET_PAGE_BYTES);
+        const waitMs = pacer.waitMs(this.#parts.wireBytes() + this.queuedPages * TARGET_PAGE_BYTES);
         if (waitMs > 0) {
           await this.#flushMain();
           await new Promise((resolve) => setTimeout(resolve, Math.min(waitMs, WINDOW_MS)));

@@ -48,7 +48,7 @@ export class OutgoingStats {
 
   /** Everything that moved so far, either way: what the stall watch looks at. */
   movedBytes(): number {
-    return this.#wireBytes() + (this.#channel?.bytesRead ?? 0);
+    return this.wireBytes() + (this.#channel?.bytesRead ?? 0);
   }
 
   /** The channel that is most likely stuck, for the stall watch: the one that waited longest for its socket. */
@@ -63,7 +63,7 @@ export class OutgoingStats {
   /** Lets the pacer close its window when it is due. */
   measure(): void {
     const { normal, zero } = this.#pages();
-    this.#pacer?.update(this.#wireBytes(), normal * TARGET_PAGE_BYTES, normal + zero);
+    this.#pacer?.update(this.wireBytes(), normal * TARGET_PAGE_BYTES, normal + zero);
   }
 
   /** To be called after each dirty sync: a rate is taken once a second. */
@@ -79,7 +79,7 @@ export class OutgoingStats {
 
   guestStops(): void {
     this.#stoppedMs = performance.now();
-    this.#stoppedAtBytes = this.#wireBytes();
+    this.#stoppedAtBytes = this.wireBytes();
   }
 
   guestHandedOver(): void {
@@ -129,7 +129,7 @@ export class OutgoingStats {
 
   #ramStats(): RamStats {
     const { normal, zero } = this.#pages();
-    const wire = this.#wireBytes();
+    const wire = this.wireBytes();
     const stopped = this.#stoppedMs !== undefined;
     return {
       transferred: wire,
@@ -163,7 +163,8 @@ export class OutgoingStats {
     return { normal, zero };
   }
 
-  #wireBytes(): number {
+  /** Bytes on the wire so far, all channels. */
+  wireBytes(): number {
     let bytes = this.#channel?.bytesWritten ?? 0;
     for (const channel of this.#channels()) bytes += channel.bytes;
     return bytes;

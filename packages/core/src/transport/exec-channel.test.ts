@@ -1,32 +1,18 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { constants, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import test, { after } from 'node:test';
+import test from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { folderWithoutLeftovers } from '../testing/leftovers.ts';
 import type { ByteChannel } from './byte-channel.ts';
 import { connect } from './connect.ts';
 import { listen } from './listen.ts';
 import { parseUri } from './uri.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'pageferry-exec-'));
-const before = resources();
-after(async () => {
-  rmSync(directory, { recursive: true });
-  for (let i = 0; i < 200 && resources() !== before; i++) await delay(10);
-  assert.equal(resources(), before, 'nothing is left open');
-});
-
-function resources(): string {
-  return process
-    .getActiveResourcesInfo()
-    .filter((name) => /TCP|Pipe|Process|Timeout|FSReq/.test(name))
-    .sort()
-    .join();
-}
+const directory = folderWithoutLeftovers('exec');
 
 function write(uri: string): Promise<ByteChannel> {
   return connect(parseUri(uri), { timeoutMs: 2000 });

@@ -1,33 +1,19 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { after, type TestContext } from 'node:test';
+import test, { type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { MigrationError } from '../error.ts';
+import { folderWithoutLeftovers } from '../testing/leftovers.ts';
 import { encodeMultifdHandshake } from '../wire/multifd.ts';
 import { connect } from './connect.ts';
 import { listen } from './listen.ts';
 import type { AcceptedChannel, Listener } from './listener.ts';
 import { parseUri } from './uri.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'pageferry-listen-'));
-const before = resources();
-after(async () => {
-  rmSync(directory, { recursive: true });
-  for (let i = 0; i < 100 && resources() !== before; i++) await delay(10);
-  assert.equal(resources(), before, 'nothing is left open');
-});
-
-function resources(): string {
-  return process
-    .getActiveResourcesInfo()
-    .filter((name) => /TCP|Pipe|Process|Timeout|FSReq|Message/.test(name))
-    .sort()
-    .join();
-}
+const directory = folderWithoutLeftovers('listen');
 
 async function listening(
   t: TestContext,

@@ -1,32 +1,16 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import test, { after, type TestContext } from 'node:test';
+import test, { type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '../error.ts';
+import { folderWithoutLeftovers } from '../testing/leftovers.ts';
 import type { ByteChannel } from './byte-channel.ts';
 import { connect } from './connect.ts';
 import { listen } from './listen.ts';
 import { parseUri } from './uri.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'pageferry-socket-'));
-const before = resources();
-after(async () => {
-  rmSync(directory, { recursive: true });
-  for (let i = 0; i < 100 && resources() !== before; i++) await delay(10);
-  assert.equal(resources(), before, 'nothing is left open');
-});
-
-function resources(): string {
-  return process
-    .getActiveResourcesInfo()
-    .filter((name) => /TCP|Pipe|Process|Timeout|FSReq/.test(name))
-    .sort()
-    .join();
-}
+const directory = folderWithoutLeftovers('socket');
 
 interface Pair {
   readonly source: ByteChannel;

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import test, { afterEach } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -14,6 +13,7 @@ import {
   MULTIFD_PACKET_BYTES,
   MultifdFlag,
 } from '@pageferry/core/wire';
+import { assertThreadsGone, rejection, threads } from '../../../core/src/testing/leftovers.ts';
 import { createThreadedPageReceiver } from './receiver.ts';
 
 /** Receiving channels with a source that misbehaves: plain sockets play it. */
@@ -25,27 +25,6 @@ const opened: (() => unknown)[] = [];
 afterEach(async () => {
   for (const close of opened.splice(0).reverse()) await close();
 });
-
-/** Threads of this process. */
-function threads(): number {
-  return readdirSync('/proc/self/task').length;
-}
-
-/** Waits until there are no more threads than that: an ended one takes a moment to go. */
-async function assertThreadsGone(most: number, message: string): Promise<void> {
-  for (let i = 0; i < 40 && threads() > most; i++) await delay(25);
-  assert.ok(threads() <= most, `${message}: ${threads()} threads, ${most} before`);
-}
-
-async function rejection(promise: Promise<unknown>): Promise<MigrationError> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.ok(error instanceof MigrationError, String(error));
-    return error;
-  }
-  assert.fail('it was fulfilled');
-}
 
 function connectTo(port: number): Socket {
   const socket = createConnection(port, '127.0.0.1');

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import test, { afterEach } from 'node:test';
@@ -10,6 +9,7 @@ import { MigrationError, type PageSender } from '@pageferry/core';
 import type { CodecBackend, MultifdCompression } from '@pageferry/core/control';
 import { RamBlock } from '@pageferry/core/memory';
 import type { SocketAddress } from '@pageferry/core/transport';
+import { assertThreadsGone, rejection, threads } from '../../../core/src/testing/leftovers.ts';
 import { createThreadedPageSender } from './sender.ts';
 
 /** Sending channels with a destination that misbehaves: plain sockets play it. */
@@ -75,27 +75,6 @@ async function fillUp(sender: PageSender, block: RamBlock): Promise<void> {
 
 function bytesOf(sender: PageSender): number {
   return sender.stats().reduce((sum, { bytes }) => sum + bytes, 0);
-}
-
-/** Threads of this process. */
-function threads(): number {
-  return readdirSync('/proc/self/task').length;
-}
-
-/** Waits until there are no more threads than that: an ended one takes a moment to go. */
-async function assertThreadsGone(most: number, message: string): Promise<void> {
-  for (let i = 0; i < 40 && threads() > most; i++) await delay(25);
-  assert.ok(threads() <= most, `${message}: ${threads()} threads, ${most} before`);
-}
-
-async function rejection(promise: Promise<unknown>): Promise<MigrationError> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.ok(error instanceof MigrationError, String(error));
-    return error;
-  }
-  assert.fail('it was fulfilled');
 }
 
 for (const [compression, backend] of [['none'], ['zstd'], ['zstd', 'mongodb-zstd']] as const) {
