@@ -15,10 +15,17 @@ export async function cuttingProxy(target: string, cutAt = Number.POSITIVE_INFIN
   const port = Number(target.split(':').at(-1));
   const sockets = new Set<Socket>();
   let bytes = 0;
+  let isCut = false;
   const cut = () => {
+    isCut = true;
     for (const socket of sockets) socket.resetAndDestroy();
   };
   const server = createServer({ allowHalfOpen: true }, (near) => {
+    // A line that is cut stays cut.
+    if (isCut) {
+      near.resetAndDestroy();
+      return;
+    }
     const far = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     for (const socket of [near, far]) {
       sockets.add(socket);
@@ -34,6 +41,8 @@ export async function cuttingProxy(target: string, cutAt = Number.POSITIVE_INFIN
       }
       far.write(chunk.subarray(0, left), cut);
     });
+    near.on('close', () => far.destroy());
+    far.on('close', () => near.destroy());
     far.on('drain', () => near.resume());
     far.on('data', (chunk) => near.write(chunk));
     near.on('end', () => far.end());
