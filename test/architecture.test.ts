@@ -15,13 +15,14 @@ const CORE_ROOMS: Record<string, readonly string[]> = {
   guest: ['wire', 'memory'],
   transport: ['wire', 'memory'],
   capture: ['wire', 'memory', 'guest'],
+  forecast: ['wire', 'memory'],
   outgoing: ['wire', 'memory', 'control', 'guest', 'transport'],
   incoming: ['wire', 'memory', 'control', 'guest', 'transport'],
   /** Stand-ins for the rooms' own tests; not published. */
   testing: ['wire', 'memory', 'guest', 'transport'],
 };
 /** Rooms that also run in a browser. */
-const WITHOUT_NODE = ['wire', 'memory'];
+const WITHOUT_NODE = ['wire', 'memory', 'forecast'];
 const PACKAGES: Record<string, readonly string[]> = {
   core: [],
   workers: ['core'],

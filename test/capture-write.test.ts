@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { link, mkdir, readdir, readFile, realpath, stat, symlink, writeFile } from 'node:fs/promises';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type CaptureFormat, CaptureTarget, loadCapture, writeCapture } from '@pageferry/core/capture';
 import { assertSameMachine, loadFixture, TemporaryFolder } from './lib/capture-files.ts';
+import { mountTiny, unmountTiny } from './lib/tiny-disk.ts';
 
 const FORMATS: readonly CaptureFormat[] = ['mapped-ram', 'stream'];
 
@@ -75,16 +76,6 @@ test('until the file is whole, nothing has its name', async () => {
   }
 });
 
-/** Mounts a file system of that size, or says why it cannot. */
-function mountTiny(path: string, sizeBytes: number): string | undefined {
-  try {
-    execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'tmpfs', path], { stdio: 'pipe' });
-    return undefined;
-  } catch (error) {
-    return `no file system can be mounted here (${(error as Error).message.split('\n')[0]})`;
-  }
-}
-
 test('a full disk fails with its name, and leaves nothing', async (context) => {
   await using folder = await TemporaryFolder.create();
   const capture = await loadFixture(folder, '10.0/mapped-ram');
@@ -116,7 +107,7 @@ test('a full disk fails with its name, and leaves nothing', async (context) => {
       assert.equal(target.result, undefined);
     }
   } finally {
-    execFileSync('/bin/umount', [disk]);
+    unmountTiny(disk);
   }
 });
 

@@ -69,6 +69,34 @@ test('a captured machine goes from file to file in every format, with the same R
   assert.deepEqual(machines[2], machines[0]);
 });
 
+test('send writes a mapped-ram file, with as many threads as channels', options, async () => {
+  const stream = await move(image, 'for-mapped.img', ['--format', 'stream'], []);
+  for (const [name, flags, channels] of [
+    ['one.img', [], 1],
+    ['three.img', ['--multifd-channels', '3'], 3],
+  ] as const) {
+    const out = join(folder, name);
+    const sent = await runCli(
+      'send',
+      stream,
+      `file:${out}`,
+      '--capability',
+      'mapped-ram',
+      ...flags,
+      '--json',
+    );
+    assert.equal(sent.code, 0, sent.stderr);
+    const last = lastEvent(sent);
+    assert.equal(last.status, 'completed');
+    assert.equal((last.channels as unknown[]).length, channels);
+    const report = lastEvent(await runCli('inspect', out, '--json')).report as { format: string };
+    assert.equal(report.format, 'mapped-ram');
+    for (const idstr of Object.keys(fixture.expected_ram)) {
+      assertRamMatches(fixture, idstr, await extracted(out, idstr));
+    }
+  }
+});
+
 test('inspect describes a file for people', options, async () => {
   const { code, stdout, stderr } = await runCli('inspect', image, '--devices');
   assert.equal(code, 0, stderr);

@@ -125,7 +125,7 @@ class ReplayedChannel {
 
   #feed() {
     const at = this.receiver.offset;
-    const space = this.receiver.space();
+    const space = this.receiver.space()!;
     const count = Math.min(space.length, this.#cut(this.#bytes.length - at));
     space.set(this.#bytes.subarray(at, at + count));
     return this.receiver.filled(count);

@@ -11,6 +11,8 @@ import { type MigrationInfo, Qmp } from './qmp.ts';
 
 export interface QemuOptions {
   version: QemuVersion;
+  /** Instead of the one that is found for the version; it must know that version's machine. */
+  binary?: string;
   /** Default: `pc-i440fx-` and the version. */
   machine?: string;
   memoryMib?: number;
@@ -64,8 +66,7 @@ export class Qemu implements AsyncDisposable {
   }
 
   static async start(options: QemuOptions): Promise<Qemu> {
-    const { binary, missing } = findQemu(options.version);
-    if (missing !== undefined) throw new Error(missing);
+    const binary = options.binary ?? foundBinary(options.version);
     const folder = await mkdtemp(join(tmpdir(), 'pageferry-qemu-'));
     const monitor = await listenForMonitor(join(folder, 'qmp'));
     const child = spawnTied(binary, commandLine(options, folder));
@@ -206,6 +207,16 @@ export class Qemu implements AsyncDisposable {
     return readFile(join(this.folder, 'serial'), 'latin1');
   }
 
+  /** Waits until the guest has printed that text. */
+  async waitForSerial(text: string, timeoutMs = 20_000): Promise<void> {
+    for (const deadline = performance.now() + timeoutMs; ; await sleep(POLL_MS)) {
+      const output = await this.serialOutput();
+      if (output.includes(text)) return;
+      if (performance.now() < deadline) continue;
+      throw new Error(`QEMU ${this.version}: the guest did not print ${text}: ${output} ${this.stderr()}`);
+    }
+  }
+
   /** Waits until the tiny guest has printed further passes here: it is alive. */
   async waitForMoreSerial(passes = 3, timeoutMs = 20_000): Promise<void> {
     const count = async () => (await this.serialOutput()).split('B').length;
@@ -231,6 +242,12 @@ export class Qemu implements AsyncDisposable {
       usedLengthBytes: Number(used),
     }));
   }
+}
+
+function foundBinary(version: QemuVersion): string {
+  const { binary, missing } = findQemu(version);
+  if (missing !== undefined) throw new Error(missing);
+  return binary;
 }
 
 function commandLine(options: QemuOptions, folder: string): string[] {

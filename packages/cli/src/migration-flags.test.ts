@@ -65,6 +65,13 @@ test('the flags of both sides reach the options of the destination', () => {
   });
 });
 
+test('mapped-ram is an option of a source that can use it', () => {
+  const command = new Command('x').exitOverride();
+  addCapabilities(command, ['multifd', 'mapped-ram']);
+  const flags = command.parse(['--capability', 'mapped-ram=on'], { from: 'user' }).opts<MigrationFlags>();
+  assert.deepEqual(toMigrateOptions(flags, false), { multifd: false, mappedRam: true });
+});
+
 test('a multifd flag turns multifd on', () => {
   assert.equal(migrateOptions('--multifd-channels', '2').multifd, true);
   assert.equal(migrateOptions('--multifd-flush-after-each-section').multifdFlushAfterEachSection, true);

@@ -64,12 +64,12 @@ const UNSUPPORTED_CAPABILITIES: ReadonlySet<string> = new Set([
   'dirty-limit',
 ]);
 
-export type Capability = 'multifd' | 'return-path';
+export type Capability = 'multifd' | 'return-path' | 'mapped-ram';
 
 /** Capabilities that are there, but not to be set by everyone. */
 const ELSEWHERE: ReadonlyMap<string, string> = new Map([
   ['return-path', 'is decided by the source'],
-  ['mapped-ram', 'belongs to files: pageferry receive --format mapped-ram writes them'],
+  ['mapped-ram', 'belongs to files: pageferry send to file:PATH and receive --format mapped-ram write them'],
 ]);
 
 /** Adds `--capability` for the capabilities that a command can use. */
@@ -93,7 +93,7 @@ export function addCapabilities(command: Command, usable: readonly Capability[])
 /** Adds the multifd flags that both sides of a migration must agree on. */
 export function addMultifdFlags(command: Command): void {
   const channels = `number of multifd channels, 1 to 255 (default: ${MIGRATE_DEFAULTS.multifdChannels})`;
-  const compression = `default: ${MIGRATE_DEFAULTS.multifdCompression}; lz4 only between two pageferrys`;
+  const compression = `default: ${MIGRATE_DEFAULTS.multifdCompression}; lz4 and adaptive only between two pageferrys`;
   const backend = 'implementation of the compression (default: the fastest measured)';
   add(command, new Option('--multifd-channels <n>', channels).argParser(parseInteger(1, 255)));
   add(command, new Option('--multifd-compression <method>', compression).choices(MULTIFD_COMPRESSIONS));
@@ -169,6 +169,7 @@ export function toMigrateOptions(flags: MigrationFlags, multifdDefault: boolean)
   return definedOnly<MigrateOptions>({
     ...commonOptions(flags, multifdDefault),
     returnPath: capabilities.get('return-path'),
+    mappedRam: capabilities.get('mapped-ram'),
     multifdZlibLevel: flags.multifdZlibLevel,
     multifdZstdLevel: flags.multifdZstdLevel,
     zeroPageDetection: flags.zeroPageDetection,

@@ -18,7 +18,7 @@ async function run(...args: string[]): Promise<{ exitCode: number; stdout: strin
   return { exitCode, stdout, stderr };
 }
 
-const COMMANDS = ['demo', 'receive', 'send', 'inspect', 'extract'];
+const COMMANDS = ['demo', 'receive', 'send', 'inspect', 'extract', 'bench'];
 
 test('--version and --help', async () => {
   assert.deepEqual(await run('--version'), { exitCode: 0, stdout: '1.2.3\n', stderr: '' });
@@ -53,9 +53,14 @@ const refused: [RegExp, ...string[]][] = [
   [/unknown option '--memroy'.*--memory/, 'demo', '--memroy', '64M'],
   [/--memory.*A size is/, 'demo', '--memory', 'lots'],
   [/--multifd-channels.*1 to 255/, 'demo', '--multifd-channels', '0'],
-  [/Allowed choices are none, zlib, zstd, lz4/, 'demo', '--multifd-compression', 'gzip'],
+  [/Allowed choices are none, zlib, zstd, lz4, adaptive/, 'demo', '--multifd-compression', 'gzip'],
   [/postcopy-ram is not supported yet/, 'demo', '--capability', 'postcopy-ram'],
-  [/mapped-ram belongs to files/, 'send', 'x', 'tcp:a:1', '--capability', 'mapped-ram'],
+  [/mapped-ram needs a file.*file:PATH/, 'send', 'x', 'tcp:a:1', '--capability', 'mapped-ram'],
+  [/mapped-ram belongs to files/, ...receive, '--out', '/x', '--capability', 'mapped-ram'],
+  [
+    /mapped-ram does not go with compression/,
+    ...['send', 'x', 'file:y', '--capability', 'mapped-ram', '--multifd-compression', 'zstd'],
+  ],
   [/return-path is decided by the source/, ...receive, '--out', '/x', '--capability', 'return-path'],
   [/contradicts/, 'demo', '--capability', 'multifd=off', '--multifd-channels', '2'],
   [/on or off/, ...receive.toSpliced(1, 0, '--multifd-flush-after-each-section'), '--out', '/x'],

@@ -5,5 +5,6 @@ export {
   MigrationError,
   type PlainMigrationError,
 } from './error.ts';
+export { fileError } from './file-error.ts';
 export type { ChannelStats, PageReceiver, PageSender } from './page-channels.ts';
 export { workerEntry } from './worker-entry.ts';

@@ -1,4 +1,5 @@
 import type { RamBlockMemory } from './memory/ram-block.ts';
+import type { MappedRamPlace } from './wire/mapped-ram-layout.ts';
 
 /**
  * What the state machines need of page channels (multifd), and are given: core knows neither threads nor
@@ -11,16 +12,20 @@ export interface ChannelStats {
   readonly channel: number;
   /** Bytes on the wire, packet headers and handshake included. */
   readonly bytes: number;
+  /** Packets sent or received; writes to a mapped-ram file. */
   readonly packets: number;
   readonly normalPages: number;
   readonly zeroPages: number;
-  /** Milliseconds spent waiting for the socket. */
+  /** Milliseconds spent waiting for the socket, or in writes to a mapped-ram file. */
   readonly stalledMs: number;
 }
 
 export interface PageSender {
-  /** Connects every channel and sends its handshake. */
-  open(blocks: readonly RamBlockMemory[]): Promise<void>;
+  /**
+   * Connects every channel and sends its handshake; or opens the file, when `places` says where in a
+   * mapped-ram file each block is.
+   */
+  open(blocks: readonly RamBlockMemory[], places?: readonly MappedRamPlace[]): Promise<void>;
   /**
    * Queues pages of one block; `pages[0..count)` are page numbers in ascending order, at most
    * `pagesPerSubmit`. Returns false, having taken nothing, when every queue is full: await `drained()`.
@@ -29,7 +34,10 @@ export interface PageSender {
   readonly pagesPerSubmit: number;
   /** Resolves when a `submit` or `sync` can be taken again. */
   drained(): Promise<void>;
-  /** Queues a SYNC packet on every channel, behind everything submitted so far. */
+  /**
+   * Queues a SYNC packet on every channel, behind everything submitted so far. With a file there is no such
+   * packet: resolves when everything submitted so far was written, so that no later page is overtaken.
+   */
   sync(): Promise<void>;
   /** Resolves when everything queued so far was handed to the kernel. */
   flushed(): Promise<void>;

@@ -1,3 +1,4 @@
 export type { Migration } from './engine/coordinator.ts';
+export { type Engine, type EngineOptions, prepareEngine } from './engine/engine.ts';
 export { migrate, type RunOptions } from './migrate.ts';
 export { type Reception, receive } from './receive.ts';

@@ -2,6 +2,7 @@ import { type MigrateOptions, resolveMigrateOptions } from '@pageferry/core/cont
 import { type Guest, RunControl } from '@pageferry/core/guest';
 import { proxy } from 'comlink';
 import { Coordinator, type Migration } from './engine/coordinator.ts';
+import { coordinatorThread, type Engine } from './engine/engine.ts';
 import type { SourceDescription } from './engine/protocol.ts';
 
 export interface RunOptions {
@@ -9,6 +10,8 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** How often `progress` gets a report, ms. */
   progressIntervalMs?: number;
+  /** Threads that were started before; see `prepareEngine`. */
+  engine?: Engine;
 }
 
 const PROGRESS_INTERVAL_MS = 200;
@@ -23,7 +26,8 @@ const PROGRESS_INTERVAL_MS = 200;
  * @throws MigrationError `bad-option` for options that cannot be
  */
 export function migrate(guest: Guest, uri: string, options: MigrateOptions & RunOptions = {}): Migration {
-  const { signal, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
+  const calledAtMs = performance.timeOrigin + performance.now();
+  const { signal, engine, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
   const resolved = resolveMigrateOptions(parameters);
   const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = guest;
   const description: SourceDescription = {
@@ -42,8 +46,9 @@ export function migrate(guest: Guest, uri: string, options: MigrateOptions & Run
     activate: () => guest.activate(),
   });
   return new Coordinator(
+    coordinatorThread(engine, { ...resolved, direction: 'outgoing' }),
     (api, handOver, events) =>
-      api.migrate(description, calls, uri, resolved, progressIntervalMs, handOver, events),
+      api.migrate(description, calls, uri, resolved, calledAtMs, progressIntervalMs, handOver, events),
     {
       signal,
       orphaned: async () => {

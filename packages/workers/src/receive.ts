@@ -3,6 +3,7 @@ import { type ReceiveOptions, resolveReceiveOptions } from '@pageferry/core/cont
 import type { IncomingGuest } from '@pageferry/core/guest';
 import { proxy } from 'comlink';
 import { Coordinator, type Migration } from './engine/coordinator.ts';
+import { coordinatorThread } from './engine/engine.ts';
 import type { RunOptions } from './migrate.ts';
 
 /** A destination that waits for a migration or takes one in. */
@@ -25,7 +26,7 @@ export function receive(
   uri: string,
   options: ReceiveOptions & RunOptions & { guest: IncomingGuest },
 ): Reception {
-  const { guest, signal, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
+  const { guest, signal, engine, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
   const resolved = resolveReceiveOptions(parameters);
   const calls = proxy({
     prepare: guest.prepare.bind(guest),
@@ -36,6 +37,7 @@ export function receive(
   const listening = Promise.withResolvers<string>();
   listening.promise.catch(() => {});
   const coordinator = new Coordinator(
+    coordinatorThread(engine, { ...resolved, direction: 'incoming' }),
     (api, handOver, events) =>
       api.receive(guest.uuid, calls, uri, resolved, progressIntervalMs, handOver, events),
     { signal, listening: listening.resolve, orphaned: () => guest.discard() },

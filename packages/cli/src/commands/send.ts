@@ -1,5 +1,8 @@
+import { MigrationError } from '@pageferry/core';
 import { CapturedMachine, loadCapture } from '@pageferry/core/capture';
-import { migrate } from '@pageferry/workers';
+import { type MigrateOptions, resolveMigrateOptions } from '@pageferry/core/control';
+import { parseUri } from '@pageferry/core/transport';
+import { migrate, prepareEngine } from '@pageferry/workers';
 import { type Command, Option } from 'commander';
 import type { Context } from '../context.ts';
 import { showFileProgress } from '../file-progress.ts';
@@ -26,6 +29,8 @@ Examples:
       (pageferry inspect vm.img says how)
   pageferry send vm.img tcp:HOST:4444 --multifd-compression zstd
       the destination must have capability multifd and the compression set
+  pageferry send vm.img file:new.img --capability mapped-ram
+      a mapped-ram file, which a QEMU from 9.0 on loads with -incoming file:
 `;
 
 /** `pageferry send`: a source that plays a captured guest into a QEMU or a pageferry. */
@@ -38,7 +43,7 @@ export function defineSend(program: Command, context: Context): Command {
     .addOption(new Option('--uuid <uuid>', 'send the guest under this UUID').argParser(parseUuidOption))
     .addHelpText('after', EXAMPLES)
     .action((file: string, uri: string, flags: SendFlags) => run(file, uri, flags, context));
-  addCapabilities(command, ['multifd', 'return-path']);
+  addCapabilities(command, ['multifd', 'return-path', 'mapped-ram']);
   addMultifdFlags(command);
   addSourceFlags(command);
   addTimeLimits(command, { connect: true });
@@ -47,10 +52,17 @@ export function defineSend(program: Command, context: Context): Command {
 
 async function run(file: string, uri: string, flags: SendFlags, { output, signal }: Context): Promise<void> {
   const options = toMigrateOptions(flags, false);
+  checkTarget(uri, options);
   const onProgress = showFileProgress(output, 'reading', file);
-  const capture = await loadCapture(file, { signal, onProgress });
+  // The threads start while the file is read.
+  const engine = prepareEngine({ ...options, direction: 'outgoing' });
+  const capture = await loadCapture(file, { signal, onProgress }).catch(async (error) => {
+    await engine.close();
+    throw error;
+  });
   const migration = migrate(new CapturedMachine(capture, { uuid: flags.uuid }), uri, {
     ...options,
+    engine,
     signal,
     progressIntervalMs: progressIntervalMs(output),
   });
@@ -59,4 +71,15 @@ async function run(file: string, uri: string, flags: SendFlags, { output, signal
   for (const warning of result.warnings) output.note(`warning: ${warning}`);
   output.event('result', result);
   for (const line of migrationSummary(result)) output.result(line);
+}
+
+/** What cannot be is told before the capture is read, which may take long. */
+function checkTarget(uri: string, options: MigrateOptions): void {
+  const { mappedRam } = resolveMigrateOptions(options);
+  if (mappedRam && parseUri(uri).transport !== 'file') {
+    throw new MigrationError('bad-option', '--capability mapped-ram needs a file', {
+      found: uri,
+      expected: 'file:PATH',
+    });
+  }
 }

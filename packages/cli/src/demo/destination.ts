@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError, type PlainMigrationError } from '@pageferry/core';
 import type { MigrationResult, ReceiveOptions } from '@pageferry/core/control';
 import { BuiltinMachineTarget, type CheckReport } from '@pageferry/core/guest';
-import { receive } from '@pageferry/workers';
+import { prepareEngine, receive } from '@pageferry/workers';
 
 /**
  * The second process of `pageferry demo`: takes the machine in, lets it run on, and has it check itself.
@@ -36,8 +36,9 @@ const RUN_ON_MS = 300;
 
 async function takeIn({ memoryBytes, vcpus, options }: DestinationOrder): Promise<DestinationReport> {
   const target = new BuiltinMachineTarget({ memoryBytes, vcpus });
-  await target.warmUp();
-  const reception = receive('tcp:127.0.0.1:0', { ...options, guest: target });
+  const engine = prepareEngine({ ...options, direction: 'incoming' });
+  await Promise.all([target.warmUp(), engine.ready]);
+  const reception = receive('tcp:127.0.0.1:0', { ...options, guest: target, engine });
   tell({ type: 'listening', address: await reception.listening });
   const result = await reception.result;
   const { machine, verifyMs } = target;

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type ErrorCode, MigrationError } from '@pageferry/core';
 import type { MigrateOptions, MigrationResult, ReceiveOptions } from '@pageferry/core/control';
 import { BuiltinMachine, type BuiltinMachineOptions, type CheckReport } from '@pageferry/core/guest';
-import { migrate } from '@pageferry/workers';
+import { migrate, prepareEngine } from '@pageferry/workers';
 import type { Context } from '../context.ts';
 import { followProgress, progressIntervalMs } from '../follow-progress.ts';
 import type { DestinationReport } from './destination.ts';
@@ -29,14 +29,17 @@ const RUN_BEFORE_MS = 200;
 export async function runDemo(plan: DemoPlan, { output, signal }: Context): Promise<DemoResult> {
   const { memoryBytes, vcpus } = plan.machine;
   const destination = new DestinationProcess({ memoryBytes, vcpus, options: plan.receive });
+  const engine = prepareEngine({ ...plan.migrate, direction: 'outgoing' });
   const creating = BuiltinMachine.create(plan.machine);
   try {
-    const [machine, address] = await orCancelled(Promise.all([creating, destination.listening]), signal);
+    const ready = Promise.all([creating, destination.listening, engine.ready]);
+    const [machine, address] = await orCancelled(ready, signal);
     output.event('listening', { address });
     machine.start();
     await orCancelled(delay(RUN_BEFORE_MS), signal);
     const migration = migrate(machine, address, {
       ...plan.migrate,
+      engine,
       signal,
       progressIntervalMs: progressIntervalMs(output),
     });
@@ -48,7 +51,7 @@ export async function runDemo(plan: DemoPlan, { output, signal }: Context): Prom
   } finally {
     const closed = creating.then((machine) => machine.close()).catch(() => {});
     // A machine that is still being made cannot be hurried; who pressed Ctrl-C does not wait for it.
-    await Promise.all([destination.stop(), signal.aborted ? undefined : closed]);
+    await Promise.all([destination.stop(), engine.close(), signal.aborted ? undefined : closed]);
   }
 }
 

@@ -3,7 +3,7 @@ import { constants, type FileHandle, lstat, open, realpath, rename, unlink } fro
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '../error.ts';
-import { checkCancelled, fileError } from './file-error.ts';
+import { checkCancelled, fileError } from '../file-error.ts';
 
 /** How long a discarded file is waited for until it is closed, ms. */
 const CLOSE_LIMIT_MS = 200;

@@ -1,6 +1,6 @@
 import { constants, type FileHandle, open } from 'node:fs/promises';
 import { MigrationError } from '../error.ts';
-import { fileError } from './file-error.ts';
+import { fileError } from '../file-error.ts';
 
 /** A capture file open for reading. All offsets are counted from the file's first byte. */
 export class CaptureFile {

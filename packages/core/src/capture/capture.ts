@@ -10,11 +10,6 @@ import { isNilUuid } from '../wire/uuid.ts';
  */
 export type CaptureFormat = 'mapped-ram' | 'stream';
 
-/** The capability that makes a stream's pages lie at fixed places of the file. */
-export const MAPPED_RAM_CAPABILITY = 'mapped-ram';
-/** The capability that leaves shared memory out of the stream. */
-export const IGNORE_SHARED_CAPABILITY = 'x-ignore-shared';
-
 /**
  * Why the main channel of a multifd migration is no capture. It shows by MULTIFD_FLUSH records or, with the
  * older way of syncing that has none, by the lack of any page that is not zero.

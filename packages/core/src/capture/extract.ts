@@ -1,12 +1,12 @@
 import { stat } from 'node:fs/promises';
 import { type ErrorCode, MigrationError } from '../error.ts';
+import { checkCancelled, fileError } from '../file-error.ts';
 import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { RamBlockDescriptor, StreamMessage } from '../wire/messages.ts';
 import { AtomicFile } from './atomic-file.ts';
 import { MULTIFD_ALONE } from './capture.ts';
 import { CaptureFile } from './capture-file.ts';
 import { ExtractOutput } from './extract-output.ts';
-import { checkCancelled, fileError } from './file-error.ts';
 import { mappedRuns } from './mapped-pages.ts';
 import { type CaptureReadOptions, ReadProgress } from './read-progress.ts';
 import { walkStream } from './walk.ts';

@@ -1,3 +1,4 @@
+export { AtomicFile, writeFully } from './atomic-file.ts';
 export type {
   Capture,
   CaptureContent,

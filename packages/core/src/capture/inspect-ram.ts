@@ -1,9 +1,9 @@
 import { MigrationError } from '../error.ts';
+import { checkCancelled } from '../file-error.ts';
 import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { RamBlockDescriptor, StreamMessage } from '../wire/messages.ts';
 import { MULTIFD_ALONE } from './capture.ts';
 import type { CaptureFile } from './capture-file.ts';
-import { checkCancelled } from './file-error.ts';
 import { mappedRuns } from './mapped-pages.ts';
 import { PageCensus, type PageCounts } from './page-census.ts';
 import { PageSet } from './page-set.ts';

@@ -1,9 +1,10 @@
 import { MigrationError } from '../error.ts';
 import { commandName } from '../wire/command.ts';
+import { MAPPED_RAM_CAPABILITY } from '../wire/configuration.ts';
 import { machineVersion } from '../wire/machine-compat.ts';
 import type { ConfigurationSection, StreamMessage } from '../wire/messages.ts';
 import { formatUuid } from '../wire/uuid.ts';
-import { type CaptureFormat, MAPPED_RAM_CAPABILITY } from './capture.ts';
+import type { CaptureFormat } from './capture.ts';
 import { CaptureFile } from './capture-file.ts';
 import { DeviceInspector } from './inspect-devices.ts';
 import { RamInspector } from './inspect-ram.ts';

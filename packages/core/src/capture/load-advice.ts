@@ -1,5 +1,6 @@
+import { IGNORE_SHARED_CAPABILITY } from '../wire/configuration.ts';
 import { type MachineVersion, machineVersion } from '../wire/machine-compat.ts';
-import { type CaptureFormat, IGNORE_SHARED_CAPABILITY } from './capture.ts';
+import type { CaptureFormat } from './capture.ts';
 import { deviceOptions } from './device-options.ts';
 import type { BlockReport, CaptureReport, DeviceReport, LoadAdvice } from './report.ts';
 

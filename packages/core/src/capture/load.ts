@@ -1,7 +1,9 @@
 import { MigrationError } from '../error.ts';
+import { checkCancelled, fileError } from '../file-error.ts';
 import { type RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import { isZeroPage } from '../memory/zero-page.ts';
 import { commandName } from '../wire/command.ts';
+import { IGNORE_SHARED_CAPABILITY, MAPPED_RAM_CAPABILITY } from '../wire/configuration.ts';
 import {
   Command,
   type ConfigurationSection,
@@ -11,9 +13,8 @@ import {
   type StreamMessage,
 } from '../wire/messages.ts';
 import { allocateBlocks } from './allocate.ts';
-import { type Capture, IGNORE_SHARED_CAPABILITY, MAPPED_RAM_CAPABILITY, MULTIFD_ALONE } from './capture.ts';
+import { type Capture, MULTIFD_ALONE } from './capture.ts';
 import { CaptureFile } from './capture-file.ts';
-import { checkCancelled, fileError } from './file-error.ts';
 import { InFlight } from './in-flight.ts';
 import { mappedRuns } from './mapped-pages.ts';
 import { PageSet } from './page-set.ts';

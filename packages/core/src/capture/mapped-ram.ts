@@ -1,37 +1,4 @@
-import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
-import type { MappedRamHeader } from '../wire/messages.ts';
-import { MAPPED_RAM_HEADER_BYTES, MAPPED_RAM_VERSION, mappedRamBitmapBytes } from '../wire/ram-records.ts';
-
-/*
- * Where a block's bytes are in a mapped-ram file (all offsets absolute):
- *
- *   entry       name and used length
- *   header      28 bytes
- *   bitmap      right behind the header; bit i (LSB of the first byte first) is page i; set: the page is in the
- *               pages region, clear: it is zero
- *   hole        up to the next MiB
- *   pages       used length bytes; page i at pagesOffset + i * 4096
- *   next entry  right behind
- */
-
-const PAGES_ALIGNMENT_BYTES = 0x100000;
-
-/** The header of a block as QEMU lays it out, for a header that starts at `headerOffset` of the file. */
-export function layOutMappedRam(
-  headerOffset: number,
-  usedLengthBytes: number,
-): { header: MappedRamHeader; endOffset: number } {
-  const bitmapOffset = headerOffset + MAPPED_RAM_HEADER_BYTES;
-  const bitmapEnd = bitmapOffset + mappedRamBitmapBytes(usedLengthBytes);
-  const pagesOffset = Math.ceil(bitmapEnd / PAGES_ALIGNMENT_BYTES) * PAGES_ALIGNMENT_BYTES;
-  const header = {
-    version: MAPPED_RAM_VERSION,
-    pageSizeBytes: TARGET_PAGE_BYTES,
-    bitmapOffset,
-    pagesOffset,
-  };
-  return { header, endOffset: pagesOffset + usedLengthBytes };
-}
+/** The page bitmaps of a mapped-ram file (layout in wire/mapped-ram-layout.ts), bytewise. */
 
 /** Consecutive pages. */
 export interface PageRun {

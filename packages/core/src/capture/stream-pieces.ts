@@ -1,7 +1,12 @@
 import { MigrationError } from '../error.ts';
 import { concatBytes } from '../wire/byte-writer.ts';
 import { encodeCommand } from '../wire/command.ts';
-import { encodeConfiguration, encodeStreamHeader } from '../wire/configuration.ts';
+import {
+  encodeConfiguration,
+  encodeStreamHeader,
+  IGNORE_SHARED_CAPABILITY,
+  MAPPED_RAM_CAPABILITY,
+} from '../wire/configuration.ts';
 import { compatOf, machineVersion } from '../wire/machine-compat.ts';
 import { Command } from '../wire/messages.ts';
 import { encodeEos, RAM_IDSTR, RAM_VERSION } from '../wire/ram-records.ts';
@@ -13,12 +18,7 @@ import {
   encodeSectionStart,
 } from '../wire/section.ts';
 import { encodeVmdesc } from '../wire/vmdesc.ts';
-import {
-  type CaptureContent,
-  type CaptureFormat,
-  IGNORE_SHARED_CAPABILITY,
-  MAPPED_RAM_CAPABILITY,
-} from './capture.ts';
+import type { CaptureContent, CaptureFormat } from './capture.ts';
 
 /*
  * A stopped guest's stream, the same sections in both formats and in QEMU's order:

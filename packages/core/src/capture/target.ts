@@ -1,12 +1,13 @@
 import { MigrationError } from '../error.ts';
+import { checkCancelled, fileError } from '../file-error.ts';
 import type { DeviceState, GuestMemory, IncomingDescription, IncomingGuest } from '../guest/contract.ts';
 import type { RamBlock } from '../memory/ram-block.ts';
+import { IGNORE_SHARED_CAPABILITY } from '../wire/configuration.ts';
 import type { ConfigurationSection } from '../wire/messages.ts';
 import { formatUuid, sameUuid } from '../wire/uuid.ts';
 import { allocateBlocks } from './allocate.ts';
 import { AtomicFile } from './atomic-file.ts';
-import { type CaptureFormat, type CaptureProgress, IGNORE_SHARED_CAPABILITY, knownUuid } from './capture.ts';
-import { checkCancelled, fileError } from './file-error.ts';
+import { type CaptureFormat, type CaptureProgress, knownUuid } from './capture.ts';
 import { writeContent } from './write-capture.ts';
 
 export interface CaptureTargetOptions {
@@ -78,7 +79,7 @@ export class CaptureTarget implements IncomingGuest {
       const memory = allocateBlocks(description.blocks, this.#options.maxRamBytes);
       const { ramSectionId } = description;
       this.#prepared = { file, configuration, memory, ramSectionId };
-      return { blocks: memory.map((block) => block.toMemory()), dirtyLog: { kind: 'none' } };
+      return { blocks: memory.map((block) => block.toMemory()), dirtyLog: { kind: 'none' }, zeroed: true };
     } catch (error) {
       await file.discard();
       throw error;

@@ -1,7 +1,7 @@
+import { checkCancelled } from '../file-error.ts';
 import type { StreamMessage } from '../wire/messages.ts';
 import { StreamDecoder } from '../wire/stream-decoder.ts';
 import type { CaptureFile } from './capture-file.ts';
-import { checkCancelled } from './file-error.ts';
 import type { CaptureReadOptions, ReadProgress } from './read-progress.ts';
 
 const CHUNK_BYTES = 1024 * 1024;

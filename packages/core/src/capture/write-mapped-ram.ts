@@ -1,19 +1,15 @@
 import type { FileHandle } from 'node:fs/promises';
+import { checkCancelled } from '../file-error.ts';
 import { RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import { concatBytes } from '../wire/byte-writer.ts';
+import { encodeMappedRamEntry, layOutMappedRam } from '../wire/mapped-ram-layout.ts';
 import { RamFlag } from '../wire/messages.ts';
-import {
-  encodeMappedRamHeader,
-  encodeRamBlockEntry,
-  encodeRamWord,
-  mappedRamBitmapBytes,
-} from '../wire/ram-records.ts';
+import { encodeRamWord, mappedRamBitmapBytes } from '../wire/ram-records.ts';
 import { encodeSectionPart } from '../wire/section.ts';
 import { writeFully } from './atomic-file.ts';
 import type { CaptureContent, CaptureIoOptions } from './capture.ts';
-import { checkCancelled } from './file-error.ts';
 import { InFlight } from './in-flight.ts';
-import { layOutMappedRam, setRun } from './mapped-ram.ts';
+import { setRun } from './mapped-ram.ts';
 import { nonZeroRuns, scanSlices } from './non-zero-runs.ts';
 import { encodeClosing, encodeOpening, encodeSetupEnd } from './stream-pieces.ts';
 
@@ -46,11 +42,10 @@ export async function writeMappedRam(
       encodeRamWord(totalBytes, RamFlag.memSize),
     ]);
     await write(opening, 0);
-    let offset = opening.length;
+    const places = layOutMappedRam(blocks, opening.length);
     let doneBytes = 0;
-    for (const block of blocks) {
-      const entry = encodeRamBlockEntry(block);
-      const { header, endOffset } = layOutMappedRam(offset + entry.length, block.usedLengthBytes);
+    for (const [index, block] of blocks.entries()) {
+      const place = places[index]!;
       const bitmap = new Uint8Array(mappedRamBitmapBytes(block.usedLengthBytes));
       for await (const { from, end } of scanSlices(block.pageCount)) {
         checkCancelled(options.signal, path);
@@ -58,16 +53,16 @@ export async function writeMappedRam(
           setRun(bitmap, run);
           const start = run.first * TARGET_PAGE_BYTES;
           const pages = block.bytes.subarray(start, start + run.count * TARGET_PAGE_BYTES);
-          await write(pages, header.pagesOffset + start);
+          await write(pages, place.pagesOffset + start);
         }
         doneBytes += (end - from) * TARGET_PAGE_BYTES;
         options.onProgress?.({ doneBytes, totalBytes });
       }
-      await write(concatBytes([entry, encodeMappedRamHeader(header), bitmap]), offset);
-      offset = endOffset;
+      await write(concatBytes([encodeMappedRamEntry(block, place), bitmap]), place.entryOffset);
     }
     const part = encodeSectionPart(content.ramSectionId);
-    await write(concatBytes([encodeSetupEnd(content), part, encodeClosing(content)]), offset);
+    const rest = concatBytes([encodeSetupEnd(content), part, encodeClosing(content)]);
+    await write(rest, places.at(-1)?.endOffset ?? opening.length);
     await writes.drain();
   } finally {
     await writes.settle();

@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { checkCancelled } from '../file-error.ts';
 import { RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import { isZeroPage } from '../memory/zero-page.ts';
 import { RamFlag } from '../wire/messages.ts';
@@ -7,7 +8,6 @@ import { encodeSectionPart } from '../wire/section.ts';
 import { encodeCountedString } from '../wire/text.ts';
 import { writeFully } from './atomic-file.ts';
 import type { CaptureContent, CaptureIoOptions } from './capture.ts';
-import { checkCancelled } from './file-error.ts';
 import { InFlight } from './in-flight.ts';
 import { scanSlices } from './non-zero-runs.ts';
 import { encodeClosing, encodeOpening, encodeSetupEnd } from './stream-pieces.ts';

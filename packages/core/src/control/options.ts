@@ -5,12 +5,12 @@ import { MigrationError } from '../error.ts';
  * camelCase here, units last). Plain data: they cross threads.
  */
 
-/** What a multifd channel may carry. `lz4` only between two pageferrys. */
-export const MULTIFD_COMPRESSIONS = ['none', 'zlib', 'zstd', 'lz4'] as const;
+/** What a multifd channel may carry. `lz4` and `adaptive` (a codec for each packet) only between two pageferrys. */
+export const MULTIFD_COMPRESSIONS = ['none', 'zlib', 'zstd', 'lz4', 'adaptive'] as const;
 export type MultifdCompression = (typeof MULTIFD_COMPRESSIONS)[number];
 
 /** Which implementation of a codec does the work; the default per codec is measured, see docs/codecs.md. */
-export const CODEC_BACKENDS = ['minizlib', 'mongodb-zstd', 'pako', 'lz4-napi'] as const;
+export const CODEC_BACKENDS = ['libzstd', 'minizlib', 'mongodb-zstd', 'pako', 'lz4-napi'] as const;
 export type CodecBackend = (typeof CODEC_BACKENDS)[number];
 
 export const ZERO_PAGE_DETECTIONS = ['none', 'legacy', 'multifd'] as const;
@@ -49,6 +49,11 @@ export interface MigrateOptions extends CommonOptions {
   zeroPageDetection?: ZeroPageDetection;
   /** Overrides what the machine version says: the SWITCHOVER_START command (QEMU from 10.0). */
   sendSwitchoverStart?: boolean;
+  /**
+   * Capability `mapped-ram`: every page at a fixed place of a file (QEMU from 9.0 loads it). Only to `file:`,
+   * without compression. With `multifd` as many threads write as there are channels, otherwise one.
+   */
+  mappedRam?: boolean;
 }
 
 /** Options of the destination. */
@@ -67,6 +72,7 @@ export const MIGRATE_DEFAULTS = {
   maxBandwidthBytesPerSecond: 0,
   downtimeLimitMs: 300,
   returnPath: true,
+  mappedRam: false,
   connectTimeoutMs: 10_000,
   channelTimeoutMs: 10_000,
   stallTimeoutMs: 60_000,
@@ -98,6 +104,7 @@ export function resolveMigrateOptions(options: MigrateOptions = {}): ResolvedMig
   if (resolved.zeroPageDetection !== undefined) {
     checkOneOf('zero-page-detection', resolved.zeroPageDetection, ZERO_PAGE_DETECTIONS);
   }
+  if (resolved.mappedRam) checkMappedRam(resolved);
   return resolved;
 }
 
@@ -123,6 +130,17 @@ function checkCommon(options: ResolvedReceiveOptions): void {
   ] as const) {
     checkInteger(name, value, 0, 2 ** 31 - 1);
   }
+}
+
+/** The pages of a mapped-ram file are raw, and no sync point is in it. */
+function checkMappedRam(options: ResolvedMigrateOptions): void {
+  const { multifdCompression, multifdBackend, multifdFlushAfterEachSection } = options;
+  const contradicts = (name: string, found: string, expected?: string) =>
+    new MigrationError('bad-option', `mapped-ram does not go with ${name}`, { found, expected });
+  if (multifdCompression !== 'none') throw contradicts('compression', multifdCompression, 'none');
+  if (multifdBackend !== undefined) throw contradicts('multifd-backend', multifdBackend);
+  if (multifdFlushAfterEachSection !== undefined)
+    throw contradicts('multifd-flush-after-each-section', multifdFlushAfterEachSection ? 'on' : 'off');
 }
 
 function checkInteger(name: string, value: number, least: number, most: number): void {

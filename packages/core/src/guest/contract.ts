@@ -17,6 +17,11 @@ export interface GuestMemory {
   readonly dirtyLog: DirtyLogMemory;
   /** The run/stop word (`RunControl`); absent for a guest without vCPUs, such as a captured machine. */
   readonly runControl?: SharedArrayBuffer;
+  /**
+   * Of a guest that is migrated to: every byte of the blocks is zero now. A page that is announced as zero and
+   * for which nothing came before is then not even looked at.
+   */
+  readonly zeroed?: boolean;
 }
 
 /** A guest's device sections, opaque, in stream order. */

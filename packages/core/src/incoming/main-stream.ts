@@ -4,7 +4,8 @@ import { MigrationError } from '../error.ts';
 import type { DeviceState, IncomingGuest } from '../guest/contract.ts';
 import { guestCall } from '../guest/guest-call.ts';
 import { BlockView } from '../memory/block-view.ts';
-import { RamBlock } from '../memory/ram-block.ts';
+import { RamBlock, type RamBlockMemory, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import { ReceivedBitmap } from '../memory/received-bitmap.ts';
 import type { PageReceiver } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type {
@@ -46,6 +47,8 @@ export class MainStreamLoader {
   #ramSectionId = 0;
   #blocks: readonly RamBlock[] = [];
   #views: readonly BlockView[] = [];
+  /** All of the memory that the last page was in. */
+  #chunk: Buffer = Buffer.alloc(0);
   #inStart = true;
   /**
    * One wait per FLUSH word, or one per section end: the stream says which by whether a FLUSH word stands
@@ -84,14 +87,18 @@ export class MainStreamLoader {
   #take(message: StreamMessage): Promise<void> | undefined {
     switch (message.type) {
       case 'ram-page': {
-        const { buffer, byteOffset, byteLength } = message.data;
-        const page = Buffer.from(buffer, byteOffset, byteLength);
-        this.#views[message.blockIndex]!.copyIn(page, 0, message.pageIndex, 1);
+        const { buffer, byteOffset } = message.data;
+        // `Buffer.copy` of a part of a buffer is three times as fast as that of all of it.
+        if (this.#chunk.buffer !== buffer) this.#chunk = Buffer.from(buffer);
+        const block = this.#views[message.blockIndex]!;
+        block.copyIn(this.#chunk, byteOffset, message.pageIndex, 1);
+        block.markReceived(message.pageIndex, 1);
         this.#parts.stats.normalPages++;
         return undefined;
       }
       case 'ram-zero':
-        this.#clear(this.#views[message.blockIndex]!, message.pageIndex);
+        this.#views[message.blockIndex]!.clear(message.pageIndex);
+        this.#parts.stats.zeroPages++;
         return undefined;
       case 'configuration':
         this.#configure(message.configuration);
@@ -119,12 +126,6 @@ export class MainStreamLoader {
       default:
         return undefined;
     }
-  }
-
-  /** Memory that is zero already is not touched, so that it stays unpopulated. */
-  #clear(block: BlockView, pageIndex: number): void {
-    if (!block.isZero(pageIndex)) block.fillZero(pageIndex);
-    this.#parts.stats.zeroPages++;
   }
 
   #configure(configuration: ConfigurationSection): void {
@@ -168,9 +169,10 @@ export class MainStreamLoader {
     });
     this.#blocks = memory.blocks.map((block) => new RamBlock(block));
     this.#checkBlocks(descriptors);
-    this.#views = this.#blocks.map((block) => new BlockView(block));
+    const blocks = memory.zeroed === true ? memory.blocks.map(withReceivedBitmap) : memory.blocks;
+    this.#views = blocks.map((block) => new BlockView(block));
     stats.totalBytes = this.#blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
-    receiver?.setBlocks(memory.blocks);
+    receiver?.setBlocks(blocks);
     stats.ready();
   }
 
@@ -225,4 +227,11 @@ export class MainStreamLoader {
       offset: this.#decoder.offset,
     });
   }
+}
+
+/** Knowing what has come, a channel need not look at memory that was zero at the start. */
+function withReceivedBitmap(block: RamBlockMemory): RamBlockMemory {
+  const { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset } = block;
+  const received = new ReceivedBitmap(usedLengthBytes / TARGET_PAGE_BYTES).buffer;
+  return { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset, received };
 }

@@ -1,4 +1,5 @@
 import { type RamBlockMemory, TARGET_PAGE_BYTES } from './ram-block.ts';
+import { ReceivedBitmap } from './received-bitmap.ts';
 import { isZeroPage } from './zero-page.ts';
 
 /** Most pages of one call: a packet's. */
@@ -12,7 +13,8 @@ const OVERLAP_BYTES = MAX_RUN_PAGES * TARGET_PAGE_BYTES;
  *
  * `Buffer.copy` is twice as fast as `TypedArray.set` on shared memory, but keeps only 32 bits of its offsets:
  * beyond 4 GiB it copies from and to the wrong place without a word. So the block is seen through windows
- * that are smaller, made once.
+ * that are smaller, made once. A copy of all of a buffer takes another way inside Node, three times as slow, so
+ * sources and targets here are parts of something larger.
  */
 export class BlockView {
   readonly name: string;
@@ -20,16 +22,25 @@ export class BlockView {
   readonly #buffer: SharedArrayBuffer;
   readonly #byteOffset: number;
   readonly #windows: Buffer<SharedArrayBuffer>[] = [];
+  readonly #received: ReceivedBitmap | undefined;
+  #address: number | undefined;
 
   constructor(memory: RamBlockMemory) {
     this.name = memory.idstr;
     this.pageCount = memory.usedLengthBytes / TARGET_PAGE_BYTES;
     this.#buffer = memory.buffer;
     this.#byteOffset = memory.byteOffset;
+    if (memory.received !== undefined) this.#received = new ReceivedBitmap(this.pageCount, memory.received);
     for (let at = 0; at < memory.usedLengthBytes; at += WINDOW_BYTES) {
       const length = Math.min(WINDOW_BYTES + OVERLAP_BYTES, memory.usedLengthBytes - at);
       this.#windows.push(Buffer.from(memory.buffer, memory.byteOffset + at, length));
     }
+  }
+
+  /** Where the block's first byte is in the process, as `addressOf` tells it; asked once. */
+  address(addressOf: (buffer: SharedArrayBuffer) => number): number {
+    this.#address ??= addressOf(this.#buffer) + this.#byteOffset;
+    return this.#address;
   }
 
   isZero(page: number): boolean {
@@ -37,10 +48,21 @@ export class BlockView {
     return isZeroPage(this.#windows[Math.floor(at / WINDOW_BYTES)]!, at % WINDOW_BYTES);
   }
 
-  fillZero(page: number): void {
+  /**
+   * Makes a page zero. Memory that is zero already is not written, so that it stays unpopulated; nor is it read
+   * where it is known that nothing has come for the page yet.
+   */
+  clear(page: number): void {
+    if (this.#received !== undefined && !this.#received.has(page)) return;
+    if (this.isZero(page)) return;
     const at = page * TARGET_PAGE_BYTES;
     const start = at % WINDOW_BYTES;
     this.#windows[Math.floor(at / WINDOW_BYTES)]!.fill(0, start, start + TARGET_PAGE_BYTES);
+  }
+
+  /** Marks pages as received, whoever writes them. */
+  markReceived(page: number, count: number): void {
+    this.#received?.markRange(page, count);
   }
 
   /** Copies `count` pages (at most 128) to `target` at `targetAt`. */

@@ -18,6 +18,8 @@ export interface RamBlockMemory {
   readonly buffer: SharedArrayBuffer;
   /** Where the block starts in `buffer`; a multiple of the target page. */
   readonly byteOffset: number;
+  /** At a destination whose memory was zero at the start: the bits of a `ReceivedBitmap`. */
+  readonly received?: SharedArrayBuffer | undefined;
 }
 
 /** A RAM block with the views that the hot path needs. */

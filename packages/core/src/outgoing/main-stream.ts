@@ -3,8 +3,9 @@ import type { RamBlock } from '../memory/ram-block.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import { encodeCommand, encodePing } from '../wire/command.ts';
 import { encodeConfiguration, encodeStreamHeader } from '../wire/configuration.ts';
+import type { MappedRamPlace } from '../wire/mapped-ram-layout.ts';
 import { Command, type ConfigurationSection, type DeviceSection } from '../wire/messages.ts';
-import { encodeRamBlocks, RAM_VERSION } from '../wire/ram-records.ts';
+import { encodeRamBlocks, RAM_IDSTR, RAM_VERSION } from '../wire/ram-records.ts';
 import {
   encodeDeviceSection,
   encodeEof,
@@ -37,11 +38,14 @@ export class MainStreamWriter {
     this.#channel.write(encodePing(1));
   }
 
+  /** Where each block is in a mapped-ram file; undefined for a stream whose pages have no places. */
+  places(_blocks: readonly RamBlock[]): readonly MappedRamPlace[] | undefined {
+    return undefined;
+  }
+
   ramStart(blocks: readonly RamBlock[]): void {
-    const header = { sectionId: this.#ramSectionId, idstr: 'ram', instanceId: 0, versionId: RAM_VERSION };
-    this.#channel.write(encodeSectionStart(header));
-    const totalBytes = blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
-    this.#channel.write(encodeRamBlocks(totalBytes, blocks));
+    this.#channel.write(encodeRamStart(this.#ramSectionId));
+    this.#channel.write(encodeRamBlocks(totalBytesOf(blocks), blocks));
   }
 
   ramPart(): void {
@@ -54,6 +58,11 @@ export class MainStreamWriter {
 
   footer(): void {
     this.#channel.write(encodeFooter(this.#ramSectionId));
+  }
+
+  /** Asks for a PONG with this value on the return path, which must be open. */
+  ping(value: number): void {
+    this.#channel.write(encodePing(value));
   }
 
   switchoverStart(): void {
@@ -71,4 +80,13 @@ export class MainStreamWriter {
     const all = [...state.early, ...state.sections];
     this.#channel.write(encodeVmdesc(state.vmdesc ?? describeSections(all)));
   }
+}
+
+/** The head of ram's START section; the block list follows. */
+export function encodeRamStart(sectionId: number): Uint8Array {
+  return encodeSectionStart({ sectionId, idstr: RAM_IDSTR, instanceId: 0, versionId: RAM_VERSION });
+}
+
+export function totalBytesOf(blocks: readonly RamBlock[]): number {
+  return blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
 }

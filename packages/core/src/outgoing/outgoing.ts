@@ -3,10 +3,13 @@ import type { MigrationResult, MigrationStatus, Progress } from '../control/prog
 import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
 import type { Guest } from '../guest/contract.ts';
+import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { PageSender } from '../page-channels.ts';
-import type { ByteChannel } from '../transport/byte-channel.ts';
+import type { ByteChannel, SeekableChannel } from '../transport/byte-channel.ts';
+import { Convergence } from './convergence.ts';
 import { GuestSwitch } from './guest-switch.ts';
 import { MainStreamWriter } from './main-stream.ts';
+import { MappedRamStreamWriter } from './mapped-ram-stream.ts';
 import { Pacer } from './pacer.ts';
 import { PageFlow } from './page-flow.ts';
 import { RamIteration } from './ram-iteration.ts';
@@ -18,10 +21,12 @@ export interface OutgoingParts {
   /** Its calls may cross threads; its memory is shared. */
   readonly guest: Guest;
   readonly options: ResolvedMigrateOptions;
-  /** Opens the main channel. */
+  /** Opens the main channel; with mapped-ram a `SeekableChannel`. */
   connect(signal: AbortSignal): Promise<ByteChannel>;
-  /** Makes the page channels; called only with multifd. */
+  /** Makes the page channels; called only with multifd or mapped-ram. */
   createSender?(switches: ProtocolSwitches): PageSender;
+  /** When the migration was asked for, on this thread's `performance.now()`; now if absent. */
+  readonly startMs?: number;
   onStatus?(status: MigrationStatus): void;
   /** The guest is the destination's from now on: it must not be started here again, whatever happens. */
   onHandOver?(): void;
@@ -52,6 +57,8 @@ export class OutgoingMigration {
   #sender: PageSender | undefined;
   #returnPath: ReturnPathReader | undefined;
   #ram: RamIteration | undefined;
+  /** The value of the last PING; the first one goes with the opening of the return path. */
+  #pings = 1;
   /** Everything is sent: what is missing is the destination's verdict. */
   #allSent = false;
   /** The destination holds the guest: what fails from here on is a warning. */
@@ -61,7 +68,7 @@ export class OutgoingMigration {
     this.#parts = parts;
     this.#options = parts.options;
     this.#guest = new GuestSwitch(parts.guest);
-    this.#stats = new OutgoingStats(parts.onStatus ?? (() => {}));
+    this.#stats = new OutgoingStats(parts.onStatus ?? (() => {}), parts.startMs);
     const moved = () => this.#stats.movedBytes();
     this.#watch = new StallWatch(parts.options.stallTimeoutMs, moved, () => this.#stats.slowest());
     const { promise, reject } = Promise.withResolvers<never>();
@@ -116,7 +123,7 @@ export class OutgoingMigration {
     this.#stats.setStatus('setup');
     const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = this.#parts.guest;
     const switches = protocolSwitches(machine, this.#options);
-    if (this.#options.multifd) {
+    if (this.#options.multifd || this.#options.mappedRam) {
       const { createSender } = this.#parts;
       if (createSender === undefined) throw new MigrationError('internal', 'no page channels were given');
       this.#sender = createSender(switches);
@@ -132,11 +139,14 @@ export class OutgoingMigration {
 
     const ram = new RamIteration(memory);
     this.#ram = ram;
-    const stream = new MainStreamWriter(channel, ramSectionId);
+    const stream = switches.mappedRam
+      ? new MappedRamStreamWriter(seekable(channel), ramSectionId)
+      : new MainStreamWriter(channel, ramSectionId);
     stream.header({ machine, uuid, targetPageBits });
     // The header is on its way before the channels connect: a destination may wait for it to tell the
     // main channel from the others.
-    await this.#sender?.open(ram.blocks.map((block) => block.toMemory()));
+    const blocks = ram.blocks.map((block) => block.toMemory());
+    await this.#sender?.open(blocks, stream.places(ram.blocks));
     signal.throwIfAborted();
     this.#openReturnPath(channel, stream);
 
@@ -157,7 +167,7 @@ export class OutgoingMigration {
     await flow.writeStart(earlySections ?? []);
     this.#phase = 'active';
     this.#stats.setStatus('active');
-    await this.#iterate(flow, ram, pacer);
+    await this.#iterate(flow, ram, pacer, stream);
     await this.#switchOver(flow, stream, switches);
   }
 
@@ -174,21 +184,44 @@ export class OutgoingMigration {
     );
   }
 
-  /** Sends dirty pages until what is left, queues included, fits into the downtime limit. */
-  async #iterate(flow: PageFlow, ram: RamIteration, pacer: Pacer): Promise<void> {
+  /** Sends dirty pages until what is left fits into the downtime limit, and as long after that as it pays. */
+  async #iterate(flow: PageFlow, ram: RamIteration, pacer: Pacer, stream: MainStreamWriter): Promise<void> {
     const { signal } = this.#stop;
+    const convergence = new Convergence();
+    /** The guest could be stopped, but the pass is finished first. */
+    let finishing = false;
     for (;;) {
       signal.throwIfAborted();
       this.#stats.measure();
       const threshold = pacer.thresholdBytes(this.#options.downtimeLimitMs);
-      if (ram.dirtyPages === 0 || flow.pendingBytes() < threshold) {
-        ram.sync();
+      const passEnded = ram.dirtyPages === 0;
+      if (passEnded && finishing) await this.#arrived(flow, stream);
+      if (passEnded || (!finishing && flow.pendingBytes() < threshold)) {
+        const dirtied = ram.sync();
         this.#stats.synced();
-        if (flow.pendingBytes() <= threshold) return;
+        const pending = flow.pendingBytes();
+        const goOn = convergence.paysToGoOn(dirtied * TARGET_PAGE_BYTES, pending, pacer.bytesPerMs);
+        if (pending <= threshold && !goOn) return;
+        finishing = pending <= threshold;
       }
       if (ram.dirtyPages > 0) await flow.writePart(PART_LIMIT_MS);
       else await new Promise((resolve) => setTimeout(resolve, QUEUE_POLL_MS));
     }
+  }
+
+  /**
+   * Waits until the destination has all that was sent: buffers on the way, that hold more than the downtime
+   * limit allows, empty while the guest runs.
+   */
+  async #arrived(flow: PageFlow, stream: MainStreamWriter): Promise<void> {
+    // Ends with a sync point, behind which the answer comes.
+    await flow.writePart(0);
+    if (this.#returnPath === undefined) await this.#sender?.flushed();
+    else {
+      stream.ping(++this.#pings);
+      await Promise.race([this.#returnPath.pong(this.#pings), this.#stopped]);
+    }
+    this.#stop.signal.throwIfAborted();
   }
 
   async #switchOver(flow: PageFlow, stream: MainStreamWriter, switches: ProtocolSwitches): Promise<void> {
@@ -224,7 +257,9 @@ export class OutgoingMigration {
    */
   async #complete(): Promise<void> {
     if (this.#returnPath === undefined) {
-      await this.#closeAll();
+      // A mapped-ram file is brought to the disk here, which may take long and moves no byte.
+      const closed = this.#closeAll();
+      await (this.#options.mappedRam ? this.#watch.pausedDuring(closed) : closed);
       this.#handOver();
     } else {
       this.#handOver();
@@ -287,4 +322,11 @@ export class OutgoingMigration {
     }
     await aborted;
   }
+}
+
+function seekable(channel: ByteChannel): SeekableChannel {
+  if ('skipTo' in channel) return channel as SeekableChannel;
+  throw new MigrationError('internal', 'the main channel of mapped-ram is no file', {
+    channel: channel.name,
+  });
 }

@@ -48,7 +48,12 @@ export class Pacer {
    * the pages' rate: with compression more guest bytes than wire bytes go through.
    */
   thresholdBytes(downtimeLimitMs: number): number {
-    return Math.max(this.wireBytesPerMs, this.guestBytesPerMs) * downtimeLimitMs;
+    return this.bytesPerMs * downtimeLimitMs;
+  }
+
+  /** Bytes of guest pages that go out per ms, as `thresholdBytes` takes it. */
+  get bytesPerMs(): number {
+    return Math.max(this.wireBytesPerMs, this.guestBytesPerMs);
   }
 
   /**

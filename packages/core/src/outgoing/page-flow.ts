@@ -151,11 +151,15 @@ export class PageFlow {
     return rest;
   }
 
-  /** A sync point of the per-pass mode: SYNC on every channel, and the word that waits for them. */
+  /**
+   * A sync point of the per-pass mode: SYNC on every channel, and the word that waits for them. In a file
+   * nobody waits: there it keeps two writes of one page apart.
+   */
   async #syncPerPass(): Promise<void> {
     const { sender, switches, channel } = this.#parts;
     if (sender === undefined || switches.flushAfterEachSection) return;
     await this.#wait(sender.sync());
+    if (switches.mappedRam) return;
     this.main.flush();
     channel.write(encodeMultifdFlush());
   }

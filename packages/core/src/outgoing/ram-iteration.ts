@@ -45,13 +45,14 @@ export class RamIteration {
     this.#log.stop();
   }
 
-  /** Fetches what the guest wrote since the last sync. */
-  sync(): void {
+  /** Fetches what the guest wrote since the last sync. Returns how many pages were not dirty before. */
+  sync(): number {
     let fresh = 0;
     for (const [index, bitmap] of this.#bitmaps.entries()) fresh += this.#log.sync(index, bitmap);
     this.dirtyPages += fresh;
     this.dirtiedPages += fresh;
     this.dirtySyncCount++;
+    return fresh;
   }
 
   get dirtyBytes(): number {

@@ -13,12 +13,20 @@ export class ReturnPathReader {
   readonly verdict: Promise<void>;
   readonly #decoder = new ReturnPathDecoder();
   readonly #mayAccept: () => boolean;
+  #awaited: { readonly value: number; readonly resolve: () => void } | undefined;
 
   /** @param mayAccept whether everything was sent: nobody can have the guest before that */
   constructor(channel: ByteChannel, mayAccept: () => boolean) {
     this.#mayAccept = mayAccept;
     this.verdict = this.#read(channel);
     this.verdict.catch(() => {});
+  }
+
+  /** Resolves when the destination answers the PING of this value; rejects when it says anything else in the end. */
+  pong(value: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#awaited = { value, resolve };
+    return Promise.race([promise, this.verdict]);
   }
 
   async #read(channel: ByteChannel): Promise<void> {
@@ -31,7 +39,10 @@ export class ReturnPathReader {
       this.#decoder.push(chunk);
       for (let message = this.#decoder.next(); message !== undefined; message = this.#decoder.next()) {
         // PONG answers a PING; a pageferry that takes long to load the guest also sends some to be heard.
-        if (message.type === 'pong') continue;
+        if (message.type === 'pong') {
+          if (message.value === this.#awaited?.value) this.#awaited.resolve();
+          continue;
+        }
         if (message.type !== 'shut') throw this.#unexpected(message.type, 'PONG or SHUT');
         if (message.value === 0 && this.#mayAccept()) return;
         if (message.value === 0)

@@ -9,7 +9,7 @@ import type { RamIteration } from './ram-iteration.ts';
 /** Times and counters of an outgoing migration, in the terms of `query-migrate`. */
 export class OutgoingStats {
   readonly #onStatus: (status: MigrationStatus) => void;
-  readonly #startMs = performance.now();
+  readonly #startMs: number;
   #status: MigrationStatus = 'none';
   #channel: ByteChannel | undefined;
   #sender: PageSender | undefined;
@@ -20,12 +20,15 @@ export class OutgoingStats {
   #stoppedMs: number | undefined;
   #stoppedAtBytes = 0;
   #endMs: number | undefined;
-  #periodStartMs = this.#startMs;
+  #periodStartMs: number;
   #periodStartDirtied = 0;
   #dirtyPagesPerSecond = 0;
 
-  constructor(onStatus: (status: MigrationStatus) => void) {
+  /** @param startMs when the migration was asked for, on this thread's clock */
+  constructor(onStatus: (status: MigrationStatus) => void, startMs = performance.now()) {
     this.#onStatus = onStatus;
+    this.#startMs = startMs;
+    this.#periodStartMs = startMs;
   }
 
   setStatus(status: MigrationStatus): void {

@@ -8,6 +8,8 @@ export interface ProtocolSwitches {
   readonly flushAfterEachSection: boolean;
   readonly zeroPageDetection: ZeroPageDetection;
   readonly sendSwitchoverStart: boolean;
+  /** The pages have places of their own in a file: the stream has no word about pages or sync points. */
+  readonly mappedRam: boolean;
 }
 
 /**
@@ -22,6 +24,12 @@ export interface ProtocolSwitches {
 export function protocolSwitches(machine: string, options: ResolvedMigrateOptions): ProtocolSwitches {
   const version = machineVersion(machine);
   const compat = version === undefined ? undefined : compatOf(version);
+  const sendSwitchoverStart = options.sendSwitchoverStart ?? compat?.sendSwitchoverStart ?? false;
+  if (options.mappedRam) {
+    // Zero pages are found by the threads that write the others: a zero page is the lack of a bit.
+    const zeroPageDetection = options.zeroPageDetection === 'none' ? 'none' : 'multifd';
+    return { flushAfterEachSection: false, zeroPageDetection, sendSwitchoverStart, mappedRam: true };
+  }
   const flushAfterEachSection =
     options.multifdFlushAfterEachSection ?? compat?.multifdFlushAfterEachSection ?? !options.multifd;
   if (options.multifd && options.multifdFlushAfterEachSection === undefined && compat === undefined) {
@@ -35,6 +43,7 @@ export function protocolSwitches(machine: string, options: ResolvedMigrateOption
   return {
     flushAfterEachSection,
     zeroPageDetection: options.zeroPageDetection ?? compat?.zeroPageDetection ?? 'legacy',
-    sendSwitchoverStart: options.sendSwitchoverStart ?? compat?.sendSwitchoverStart ?? false,
+    sendSwitchoverStart,
+    mappedRam: false,
   };
 }

@@ -41,3 +41,11 @@ export interface ByteChannel {
   /** Closes at once; pending operations reject with `error`. Never throws. */
   destroy(error: Error): void;
 }
+
+/** A channel that writes a file, whose writer can jump: what is left out is others' to write, or a hole. */
+export interface SeekableChannel extends ByteChannel {
+  /** Where the next byte goes, counted from the file's first one. */
+  readonly position: number;
+  /** Moves `position` forward, behind everything that was written so far. */
+  skipTo(position: number): void;
+}

@@ -52,8 +52,15 @@ const UUID = 'configuration/uuid';
 const SUBSECTIONS: readonly string[] = [TARGET_PAGE_BITS, CAPABILITIES, UUID];
 const SUBSECTION_VERSION = 1;
 const MAX_MACHINE_NAME_BYTES = 255;
+/** The capability that makes a stream's pages lie at fixed places of the file. */
+export const MAPPED_RAM_CAPABILITY = 'mapped-ram';
+/** The capability that leaves shared memory out of the stream. */
+export const IGNORE_SHARED_CAPABILITY = 'x-ignore-shared';
 /** The capabilities that change the stream and are therefore listed. */
-const VALIDATED_CAPABILITIES: ReadonlySet<string> = new Set(['x-ignore-shared', 'mapped-ram']);
+const VALIDATED_CAPABILITIES: ReadonlySet<string> = new Set([
+  IGNORE_SHARED_CAPABILITY,
+  MAPPED_RAM_CAPABILITY,
+]);
 
 export function encodeConfiguration(configuration: ConfigurationSection): Uint8Array<ArrayBuffer> {
   const { machine, targetPageBits, capabilities, uuid } = configuration;

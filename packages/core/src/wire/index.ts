@@ -3,6 +3,7 @@ export { commandName, encodeCommand, encodePing } from './command.ts';
 export { encodeConfiguration, encodeStreamHeader, STREAM_MAGIC } from './configuration.ts';
 export { splitDeviceState } from './device-state.ts';
 export { compatOf, type MachineCompat, type MachineVersion, machineVersion } from './machine-compat.ts';
+export type { MappedRamPlace } from './mapped-ram-layout.ts';
 export {
   Command,
   type ConfigurationSection,

@@ -30,4 +30,9 @@ export class Bell {
     const waiting = Atomics.waitAsync(this.#cells, this.#index, seen);
     return waiting.async ? waiting.value : undefined;
   }
+
+  /** Blocks the thread until `count` is no longer `seen`, at most `limitMs`. Returns false at the limit. */
+  wait(seen: number, limitMs: number): boolean {
+    return Atomics.wait(this.#cells, this.#index, seen, limitMs) !== 'timed-out';
+  }
 }

@@ -54,6 +54,19 @@ export class ChannelPool {
   }
 
   /**
+   * Starts all threads and has each load what its channel will need.
+   *
+   * @param task what the entry's `warm` is given, beside the barrier that holds each thread to one task
+   */
+  async ready(task: object): Promise<void> {
+    this.#pool ??= this.#start();
+    const pool = this.#pool;
+    const barrier = new SharedArrayBuffer(4);
+    const warm = { ...task, barrier, threads: this.#channels };
+    await Promise.all(Array.from({ length: this.#channels }, () => pool.run(warm, { name: 'warm' })));
+  }
+
+  /**
    * Starts a channel's task; the first starts all threads.
    *
    * @param transfer what moves to the channel's thread
@@ -128,6 +141,8 @@ export class ChannelPool {
       // An idle worker must keep its event loop: it waits on a socket.
       atomics: 'disabled',
       recordTiming: false,
+      // Descriptors of sockets come from another thread and are closed here.
+      trackUnmanagedFds: false,
       resourceLimits: { maxYoungGenerationSizeMb: MAX_YOUNG_GENERATION_MB, ...this.#limits },
     });
     pool.on('error', (error: Error) => this.fail(asMigrationError(error, undefined)));

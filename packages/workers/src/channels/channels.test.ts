@@ -9,6 +9,7 @@ import type { CodecBackend, MultifdCompression } from '@pageferry/core/control';
 import { RamBlock } from '@pageferry/core/memory';
 import { type Listener, listen, parseUri, type SocketAddress } from '@pageferry/core/transport';
 import { CODECS } from '../codecs/registry.ts';
+import type { ChannelIo } from './channel-io.ts';
 import { createThreadedPageReceiver } from './receiver.ts';
 import { createThreadedPageSender } from './sender.ts';
 
@@ -26,6 +27,7 @@ interface Config {
   compression: MultifdCompression;
   channels: number;
   backend?: CodecBackend;
+  io?: ChannelIo;
   uri?: string;
   zeroPagesInPackets?: boolean;
   blocks?: [string, number][];
@@ -48,8 +50,9 @@ async function connect(config: Config): Promise<Pair> {
   const source = blocks.map(([name, pages]) => RamBlock.allocate(name, pages * PAGE));
   const destination = blocks.map(([name, pages]) => RamBlock.allocate(name, pages * PAGE));
   const listener = await listen(parseUri(uri), { backlog: channels, firstBytesTimeoutMs: 5000 });
-  const receiver = createThreadedPageReceiver({ channels, compression });
+  const receiver = createThreadedPageReceiver({ channels, compression, io: config.io });
   const sender = createThreadedPageSender({
+    io: config.io,
     address: parseUri(listener.address) as SocketAddress,
     channels,
     compression,
@@ -124,13 +127,18 @@ const CONFIGS: Config[] = [
   { compression: 'zstd', channels: 1 },
   { compression: 'zstd', channels: 4 },
   { compression: 'zstd', channels: 2, backend: 'mongodb-zstd' },
+  { compression: 'zstd', channels: 2, backend: 'minizlib' },
   { compression: 'lz4', channels: 2 },
+  { compression: 'none', channels: 2, io: 'event-loop' },
+  { compression: 'none', channels: 2, io: 'event-loop', zeroPagesInPackets: false },
+  { compression: 'zlib', channels: 2, io: 'event-loop' },
+  { compression: 'zstd', channels: 2, io: 'event-loop' },
 ];
 
 for (const config of CONFIGS) {
-  const { compression, channels, backend, zeroPagesInPackets = true } = config;
+  const { compression, channels, backend, io, zeroPagesInPackets = true } = config;
   const zeros = zeroPagesInPackets ? '' : ', zero pages as normal ones';
-  test(`${compression}${backend ? ` by ${backend}` : ''}, ${channels} channels${zeros}`, async () => {
+  test(`${compression}${backend ? ` by ${backend}` : ''}, ${channels} channels${zeros}${io ? `, ${io}` : ''}`, async () => {
     const pair = await connect(config);
     const { source, sender, receiver } = pair;
     let normal = 0;
@@ -170,44 +178,53 @@ for (const config of CONFIGS) {
   });
 }
 
-test('over unix sockets', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'pageferry-channels-'));
-  const sockets = openSockets();
-  try {
-    const pair = await connect({ compression: 'zstd', channels: 2, uri: `unix:${join(folder, 'socket')}` });
-    for (let page = 0; page < 700; page++) write(pair.source[0]!, page, page % 3, 1);
-    await submit(
-      pair.sender,
-      0,
-      Array.from({ length: 700 }, (_, page) => page),
-    );
-    await sync(pair);
-    assertSame(pair, 'unix');
-    await close(pair);
-    // The duplicates of the descriptors are closed as well.
-    for (let i = 0; i < 40 && openSockets() > sockets; i++) await delay(25);
-    assert.equal(openSockets(), sockets);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-});
+for (const io of ['blocking', 'event-loop'] as const) {
+  test(`over unix sockets, ${io}`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pageferry-channels-'));
+    const sockets = openSockets();
+    try {
+      const pair = await connect({
+        io,
+        compression: 'zstd',
+        channels: 2,
+        uri: `unix:${join(folder, 'socket')}`,
+      });
+      for (let page = 0; page < 700; page++) write(pair.source[0]!, page, page % 3, 1);
+      await submit(
+        pair.sender,
+        0,
+        Array.from({ length: 700 }, (_, page) => page),
+      );
+      await sync(pair);
+      assertSame(pair, 'unix');
+      await close(pair);
+      // The duplicates of the descriptors are closed as well.
+      for (let i = 0; i < 40 && openSockets() > sockets; i++) await delay(25);
+      assert.equal(openSockets(), sockets);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+}
 
-test('pages beyond 4 GiB of a block go to their places', async () => {
-  const first = 2 ** 32 / PAGE;
-  const pair = await connect({ compression: 'none', channels: 1, blocks: [['pc.ram', first + 300]] });
-  const source = pair.source[0]!;
-  const low = [0, 2, ...range(64, 20)];
-  const high = [...range(first - 20, 40), first + 100, ...range(first + 200, 30)];
-  for (const page of [...low, ...high]) write(source, page, page % 2 === 0 ? 2 : 1, page);
-  await submit(pair.sender, 0, [...low, ...high]);
-  await sync(pair);
-  const destination = pair.destination[0]!;
-  for (const page of [...low, ...high, 1, 3, first + 150]) {
-    const [from, to] = [source, destination].map((b) => b.bytes.subarray(page * PAGE, (page + 1) * PAGE));
-    assert.equal(Buffer.compare(from!, to!), 0, `page ${page}`);
-  }
-  await close(pair);
-});
+for (const io of ['blocking', 'event-loop'] as const) {
+  test(`pages beyond 4 GiB of a block go to their places, ${io}`, async () => {
+    const first = 2 ** 32 / PAGE;
+    const pair = await connect({ io, compression: 'none', channels: 1, blocks: [['pc.ram', first + 300]] });
+    const source = pair.source[0]!;
+    const low = [0, 2, ...range(64, 20)];
+    const high = [...range(first - 20, 40), first + 100, ...range(first + 200, 30)];
+    for (const page of [...low, ...high]) write(source, page, page % 2 === 0 ? 2 : 1, page);
+    await submit(pair.sender, 0, [...low, ...high]);
+    await sync(pair);
+    const destination = pair.destination[0]!;
+    for (const page of [...low, ...high, 1, 3, first + 150]) {
+      const [from, to] = [source, destination].map((b) => b.bytes.subarray(page * PAGE, (page + 1) * PAGE));
+      assert.equal(Buffer.compare(from!, to!), 0, `page ${page}`);
+    }
+    await close(pair);
+  });
+}
 
 test('the level reaches the workers', async () => {
   const pair = await connect({ compression: 'zlib', channels: 1 });
@@ -237,7 +254,7 @@ test('the backend is checked before anything is started', () => {
   });
   assert.throws(
     () => createThreadedPageReceiver({ channels: 1, compression: 'zstd', backend: 'mongodb-zstd' }),
-    { code: 'bad-option', expected: 'one of minizlib' },
+    { code: 'bad-option', expected: `one of ${CODECS.zstd.decompressBackends.join(', ')}` },
   );
 });
 

@@ -65,7 +65,7 @@ async function rig(compression: MultifdCompression = 'none', blocks = true): Pro
   const feed = (bytes: Uint8Array, cut = (left: number) => left) => {
     const events: PacketEvent[] = [];
     for (let at = 0; at < bytes.length; ) {
-      const space = receiver.space();
+      const space = receiver.space()!;
       assert.ok(space.length > 0);
       const count = Math.min(space.length, cut(bytes.length - at));
       space.set(bytes.subarray(at, at + count));
@@ -111,11 +111,11 @@ for (const [how, cut] of [
 test('long runs are read straight into guest RAM, short ones are not', async () => {
   const { block, receiver, feed } = await rig();
   feed(packet(MIXED).subarray(0, MULTIFD_PACKET_BYTES));
-  assert.notEqual(receiver.space().buffer, block.buffer);
+  assert.notEqual(receiver.space()!.buffer, block.buffer);
   feed(content(SCATTERED));
-  assert.equal(receiver.space().buffer, block.buffer);
-  assert.equal(receiver.space().byteOffset, 100 * PAGE);
-  assert.equal(receiver.space().length, 40 * PAGE);
+  assert.equal(receiver.space()!.buffer, block.buffer);
+  assert.equal(receiver.space()!.byteOffset, 100 * PAGE);
+  assert.equal(receiver.space()!.length, 40 * PAGE);
 });
 
 test('a zero page clears what is there and leaves alone what is zero', async () => {

@@ -34,6 +34,8 @@ export interface PacketReceiverOptions {
   readonly methodFlag: number;
   /** Absent for none. */
   readonly decompressor: PageDecompressor | undefined;
+  /** The caller reads raw pages itself, all of a payload at once: `rawPages` instead of `space`. */
+  readonly scatter?: boolean;
 }
 
 /**
@@ -62,6 +64,9 @@ export class PacketReceiver {
   #firstPage = 0;
   #pieceEnd = 0;
   #inScratch = false;
+  #scattering = false;
+  /** What a decompressor's pages lie in. */
+  #pagesMemory: Buffer = Buffer.alloc(0);
 
   constructor(options: PacketReceiverOptions) {
     this.#options = options;
@@ -70,9 +75,8 @@ export class PacketReceiver {
     this.#target = this.#header;
     const pagesBytes = MULTIFD_PAGES_PER_PACKET * TARGET_PAGE_BYTES;
     // A byte longer than its pages: see BlockView.
-    this.#scratch = Buffer.alloc(
-      options.decompressor === undefined ? pagesBytes + 1 : MULTIFD_PAYLOAD_LIMIT_BYTES,
-    );
+    const rawBytes = options.scatter === true ? 0 : pagesBytes + 1;
+    this.#scratch = Buffer.alloc(options.decompressor === undefined ? rawBytes : MULTIFD_PAYLOAD_LIMIT_BYTES);
   }
 
   /** The header of the packet that was just completed. */
@@ -104,9 +108,15 @@ export class PacketReceiver {
     this.#sealed = true;
   }
 
-  /** The memory for the next bytes; never empty. */
-  space(): Uint8Array {
+  /** The memory for the next bytes; never empty. Undefined when they are raw pages for the caller to place. */
+  space(): Uint8Array | undefined {
+    if (this.#scattering) return undefined;
     return this.#got === 0 ? this.#target : this.#target.subarray(this.#got);
+  }
+
+  /** The block of the packet's pages, while `space` is undefined: the next bytes are its normal pages, in order. */
+  get block(): BlockView {
+    return this.#block!;
   }
 
   /**
@@ -118,7 +128,7 @@ export class PacketReceiver {
   filled(count: number): PacketEvent {
     this.#got += count;
     this.#offset += count;
-    if (this.#got < this.#target.length) return 'none';
+    if (this.#got < this.#needed) return 'none';
     this.#got = 0;
     if (this.#inPayload) return this.#takePayload();
     this.#takeHeader();
@@ -138,6 +148,11 @@ export class PacketReceiver {
     });
   }
 
+  /** Bytes of the current piece. */
+  get #needed(): number {
+    return this.#scattering ? this.#packet.normalPages * TARGET_PAGE_BYTES : this.#target.length;
+  }
+
   #takeHeader(): void {
     const packet = this.#packet;
     decodeMultifdPacket(this.#header, packet, { channel: this.#options.channel, offset: this.#packetOffset });
@@ -145,11 +160,13 @@ export class PacketReceiver {
     if (packet.normalPages + packet.zeroPages === 0) return;
     this.#block = this.#findBlock();
     this.#checkPages(this.#block);
-    this.#zeroPagesOf(this.#block);
+    this.#placePages(this.#block);
     if (packet.normalPages === 0) return;
     this.#inPayload = true;
-    if (this.#options.decompressor === undefined) this.#nextPiece(0);
-    else this.#target = this.#scratch.subarray(0, packet.payloadBytes);
+    if (this.#options.decompressor === undefined) {
+      if (this.#options.scatter === true) this.#scattering = true;
+      else this.#nextPiece(0);
+    } else this.#target = this.#scratch.subarray(0, packet.payloadBytes);
   }
 
   /** QEMU demands the method's bits in every packet with pages, and sends none in the others. */
@@ -197,12 +214,15 @@ export class PacketReceiver {
     }
   }
 
-  /** Memory that nobody touched is zero, and reading it keeps it untouched. */
-  #zeroPagesOf(block: BlockView): void {
+  /** Clears the zero pages, and notes that the others come now: whatever breaks off ends the migration. */
+  #placePages(block: BlockView): void {
     const { pages, normalPages, zeroPages } = this.#packet;
-    for (let i = normalPages; i < normalPages + zeroPages; i++) {
-      if (!block.isZero(pages[i]!)) block.fillZero(pages[i]!);
+    for (let i = 0; i < normalPages; ) {
+      const run = runLength(pages, i, normalPages);
+      block.markReceived(pages[i]!, run);
+      i += run;
     }
+    for (let i = normalPages; i < normalPages + zeroPages; i++) block.clear(pages[i]!);
   }
 
   /** Chooses the next piece of a raw payload: one long run, or all short runs up to the next long one. */
@@ -233,27 +253,31 @@ export class PacketReceiver {
     if (decompressor !== undefined) {
       const place = { channel, offset: this.#packetOffset };
       const bytes = decompressor.decompress(this.#target, normalPages * TARGET_PAGE_BYTES, place);
-      this.#copyIn(asBuffer(bytes), 0, normalPages);
+      // All of the memory that the pages lie in: see BlockView about copies of a whole buffer.
+      if (this.#pagesMemory.buffer !== bytes.buffer) this.#pagesMemory = Buffer.from(bytes.buffer);
+      this.#copyIn(this.#pagesMemory, bytes.byteOffset, 0, normalPages);
       return this.#endPacket();
     }
-    if (this.#inScratch) this.#copyIn(this.#scratch, this.#firstPage, this.#pieceEnd);
+    if (this.#scattering) return this.#endPacket();
+    if (this.#inScratch) this.#copyIn(this.#scratch, 0, this.#firstPage, this.#pieceEnd);
     if (this.#pieceEnd === normalPages) return this.#endPacket();
     this.#nextPiece(this.#pieceEnd);
     return 'none';
   }
 
-  /** Puts pages [from, end) of the packet into place; `bytes` starts with the first of them. */
-  #copyIn(bytes: Buffer, from: number, end: number): void {
+  /** Puts pages [from, end) of the packet into place; the first of them is at `at` in `bytes`. */
+  #copyIn(bytes: Buffer, at: number, from: number, end: number): void {
     const { pages } = this.#packet;
     for (let i = from; i < end; ) {
       const run = runLength(pages, i, end);
-      this.#block!.copyIn(bytes, (i - from) * TARGET_PAGE_BYTES, pages[i]!, run);
+      this.#block!.copyIn(bytes, at + (i - from) * TARGET_PAGE_BYTES, pages[i]!, run);
       i += run;
     }
   }
 
   #endPacket(): PacketEvent {
     this.#inPayload = false;
+    this.#scattering = false;
     this.#target = this.#header;
     this.#packetOffset = this.#offset;
     return (this.#packet.flags & MultifdFlag.sync) === 0 ? 'packet' : 'sync';
@@ -285,8 +309,4 @@ const METHOD_NAMES = new Map<number, string>([
 
 function methodName(method: number): string {
   return METHOD_NAMES.get(method) ?? `method 0x${method.toString(16)}`;
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

@@ -1,43 +1,9 @@
 import type { Socket } from 'node:net';
 import { MigrationError } from '@pageferry/core';
-import { TARGET_PAGE_BYTES } from '@pageferry/core/memory';
-import {
-  createMultifdPacket,
-  encodeMultifdPacket,
-  MULTIFD_HANDSHAKE_BYTES,
-  MULTIFD_PACKET_BYTES,
-  MULTIFD_PAGES_PER_PACKET,
-  MULTIFD_PAYLOAD_LIMIT_BYTES,
-  type MultifdPacket,
-} from '@pageferry/core/wire';
+import { encodeMultifdPacket, MULTIFD_HANDSHAKE_BYTES, MULTIFD_PACKET_BYTES } from '@pageferry/core/wire';
 import type { ChannelCells } from './channel-cells.ts';
-
-/**
- * A destination that has the guest closes its channels too, and then says so at once on the return path; one
- * that closed them this long ago has failed.
- */
-const PEER_END_GRACE_MS = 5000;
-
-/** What one packet needs from its job until its last byte is in the kernel's hands. */
-export class PacketSlot {
-  readonly packet: MultifdPacket = createMultifdPacket();
-  readonly header = Buffer.alloc(MULTIFD_PACKET_BYTES);
-  busy = false;
-  #pages: Buffer | undefined;
-  #target: Uint8Array | undefined;
-
-  /** A copy of the packet's pages; a byte longer, since `Buffer.copy` of a whole buffer takes a slower way. */
-  get pages(): Buffer {
-    this.#pages ??= Buffer.alloc(MULTIFD_PAGES_PER_PACKET * TARGET_PAGE_BYTES + 1);
-    return this.#pages;
-  }
-
-  /** Room for a compressed payload. */
-  get target(): Uint8Array {
-    this.#target ??= new Uint8Array(MULTIFD_PAYLOAD_LIMIT_BYTES);
-    return this.#target;
-  }
-}
+import { PacketSlot } from './packet-slot.ts';
+import { givenUp, lostConnection, PEER_END_GRACE_MS } from './peer-errors.ts';
 
 export interface PacketWriterEvents {
   /** A flush waited for the packet that has just left. */
@@ -167,7 +133,8 @@ export class PacketWriter {
   /** Takes the channel's first error: whoever waits gets it. */
   fail(cause: Error): void {
     if (this.#error !== undefined) return;
-    this.#error = cause instanceof MigrationError ? cause : this.#lost(cause);
+    this.#error =
+      cause instanceof MigrationError ? cause : lostConnection(cause, this.#channel, this.#cells.bytes);
     this.#waiting?.reject(this.#error);
     this.#waiting = undefined;
     this.#events.failed();
@@ -179,21 +146,7 @@ export class PacketWriter {
   }
 
   #givenUp(): void {
-    this.#failForGood(
-      new MigrationError('destination-failed', 'the destination closed the channel and did not finish', {
-        channel: this.#channel,
-        offset: this.#cells.bytes,
-      }),
-    );
-  }
-
-  #lost(cause: Error): MigrationError {
-    return new MigrationError('connection-lost', 'the destination no longer takes bytes', {
-      channel: this.#channel,
-      offset: this.#cells.bytes,
-      found: cause.message,
-      cause,
-    });
+    this.#failForGood(givenUp(this.#channel, this.#cells.bytes));
   }
 
   #written(slot: PacketSlot, bytes: number): void {

@@ -50,7 +50,7 @@ export class ReceiveChannel {
 
   #open(connection: MovedConnection): Socket {
     const { receiver } = this.#parts;
-    const onread = { buffer: () => receiver.space(), callback: (count: number) => this.#onBytes(count) };
+    const onread = { buffer: () => receiver.space()!, callback: (count: number) => this.#onBytes(count) };
     if ('fd' in connection) return new Socket({ fd: connection.fd, onread });
     // A socket's own way of reading allocates a buffer per read; its handle can be given to one that does not.
     const moved = connection.socket as Socket & { _handle: object | null };

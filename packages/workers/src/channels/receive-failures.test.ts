@@ -14,11 +14,25 @@ import {
   MultifdFlag,
 } from '@pageferry/core/wire';
 import { assertThreadsGone, rejection, threads } from '../../../core/src/testing/leftovers.ts';
+import type { ChannelIo } from './channel-io.ts';
 import { createThreadedPageReceiver } from './receiver.ts';
 
 /** Receiving channels with a source that misbehaves: plain sockets play it. */
 
 const PAGE = 4096;
+
+/** How the channels' threads wait, in the test that runs. */
+let io: ChannelIo = 'blocking';
+
+/** A test of blocking channels, and of those on the event loop. */
+function bothWays(name: string, body: () => Promise<void>): void {
+  for (const way of ['blocking', 'event-loop'] as const) {
+    test(`${name} (${way})`, () => {
+      io = way;
+      return body();
+    });
+  }
+}
 
 /** What a test opened: a failed one must not leave anything that keeps the process alive. */
 const opened: (() => unknown)[] = [];
@@ -52,7 +66,7 @@ async function destination(
   });
   opened.push(() => listener.close());
   const address = parseUri(listener.address) as { port: number };
-  const receiver = createThreadedPageReceiver({ channels, compression, closeTimeoutMs });
+  const receiver = createThreadedPageReceiver({ channels, compression, closeTimeoutMs, io });
   opened.push(() => receiver.abort(new Error('the test is over')));
   const sockets: Socket[] = [];
   for (let channel = 0; channel < channels; channel++) {
@@ -96,7 +110,7 @@ async function firstSync({ receiver, sockets, block }: Destination): Promise<voi
   receiver.release();
 }
 
-test('a channel that ends inside a packet is named with the byte', async () => {
+bothWays('a channel that ends inside a packet is named with the byte', async () => {
   const there = await destination(2);
   await firstSync(there);
   there.sockets[0]!.write(pagePacket(100));
@@ -109,7 +123,7 @@ test('a channel that ends inside a packet is named with the byte', async () => {
   assert.equal(await synced, error);
 });
 
-test('a channel that ends before the sync that is waited for is an error, not a wait', async () => {
+bothWays('a channel that ends before the sync that is waited for is an error, not a wait', async () => {
   const there = await destination(2);
   await firstSync(there);
   there.sockets[0]!.write(syncPacket());
@@ -119,7 +133,7 @@ test('a channel that ends before the sync that is waited for is an error, not a 
   assert.equal(error.channel, 'multifd 1');
 });
 
-test('a reset connection is an error of its channel', async () => {
+bothWays('a reset connection is an error of its channel', async () => {
   const there = await destination(1);
   await firstSync(there);
   there.sockets[0]!.write(pagePacket(3));
@@ -137,7 +151,7 @@ for (const [compression, what, bytes, code] of [
   ['zlib', 'garbage', pagePacket(3, MultifdFlag.zlib, Buffer.alloc(10, 9)), 'bad-compressed-data'],
   ['zstd', 'garbage', pagePacket(3, MultifdFlag.zstd, Buffer.alloc(1 << 20, 9)), 'bad-compressed-data'],
 ] as const) {
-  test(`${what} on a ${compression} channel keeps its code on the way out of the thread`, async () => {
+  bothWays(`${what} on a ${compression} channel keeps its code on the way out of the thread`, async () => {
     const there = await destination(1, compression);
     await firstSync(there);
     there.sockets[0]!.write(bytes);
@@ -148,13 +162,13 @@ for (const [compression, what, bytes, code] of [
   });
 }
 
-test('pages that come before the first release are an error', async () => {
+bothWays('pages that come before the first release are an error', async () => {
   const there = await destination(1);
   there.sockets[0]!.write(pagePacket(1));
   assert.equal((await rejection(there.receiver.failed)).code, 'sync-mismatch');
 });
 
-test('a channel reads nothing between its SYNC and the release', async () => {
+bothWays('a channel reads nothing between its SYNC and the release', async () => {
   const there = await destination(1);
   await firstSync(there);
   there.sockets[0]!.write(Buffer.concat([syncPacket(), pagePacket(5)]));
@@ -170,7 +184,7 @@ test('a channel reads nothing between its SYNC and the release', async () => {
   await there.receiver.close();
 });
 
-test('a receiver is aborted at once: idle, in a packet, and waiting for a release', async () => {
+bothWays('a receiver is aborted at once: idle, in a packet, and waiting for a release', async () => {
   for (const state of ['idle', 'in a packet', 'synced']) {
     const before = threads();
     const there = await destination(2);
@@ -187,7 +201,7 @@ test('a receiver is aborted at once: idle, in a packet, and waiting for a releas
   }
 });
 
-test('close does not wait for ever for a source that keeps its channels open', async () => {
+bothWays('close does not wait for ever for a source that keeps its channels open', async () => {
   const there = await destination(2, 'none', 100);
   await firstSync(there);
   there.sockets[0]!.end();
@@ -197,7 +211,7 @@ test('close does not wait for ever for a source that keeps its channels open', a
   assert.ok(tookMs >= 100 && tookMs < 1500, `${tookMs} ms`);
 });
 
-test('pages that come after the last sync are an error and are not written', async () => {
+bothWays('pages that come after the last sync are an error and are not written', async () => {
   const there = await destination(1);
   await firstSync(there);
   there.receiver.seal();
@@ -207,7 +221,7 @@ test('pages that come after the last sync are an error and are not written', asy
   assert.ok(there.block.bytes.every((byte) => byte === 0));
 });
 
-test('sync points that are not those of the main stream are an error', async () => {
+bothWays('sync points that are not those of the main stream are an error', async () => {
   const never = await destination(1);
   assert.throws(() => never.receiver.seal(), { code: 'sync-mismatch', channel: 'multifd 0' });
   await never.receiver.abort(new Error('done'));
@@ -219,8 +233,8 @@ test('sync points that are not those of the main stream are an error', async () 
   await more.receiver.abort(new Error('done'));
 });
 
-test('a connection that was closed before it is adopted is lost, not a defect', async () => {
-  const receiver = createThreadedPageReceiver({ channels: 1, compression: 'none' });
+bothWays('a connection that was closed before it is adopted is lost, not a defect', async () => {
+  const receiver = createThreadedPageReceiver({ channels: 1, compression: 'none', io });
   const socket = connectTo(1);
   socket.destroy();
   const error = await rejection(receiver.adopt(0, socket));
@@ -228,7 +242,7 @@ test('a connection that was closed before it is adopted is lost, not a defect', 
   assert.equal(error.channel, 'multifd 0');
 });
 
-test('channel ids are checked', async () => {
+bothWays('channel ids are checked', async () => {
   const there = await destination(1);
   assert.equal((await rejection(there.receiver.adopt(0, connectTo(1)))).code, 'duplicate-channel');
   assert.equal((await rejection(there.receiver.adopt(1, connectTo(1)))).code, 'bad-channel-id');

@@ -5,6 +5,7 @@ import type { CodecBackend, MultifdCompression } from '@pageferry/core/control';
 import type { RamBlockMemory } from '@pageferry/core/memory';
 import { CODECS, resolveBackend } from '../codecs/registry.ts';
 import { ChannelCells } from './channel-cells.ts';
+import type { ChannelIo } from './channel-io.ts';
 import { ChannelPool, type WarmUp } from './channel-pool.ts';
 import { type DepartingConnection, departingConnection } from './move-connection.ts';
 import type { ReceiveTask } from './receive-worker.ts';
@@ -17,6 +18,15 @@ export interface ThreadedPageReceiverOptions {
   readonly backend?: CodecBackend | undefined;
   /** How long `close` waits for the source to close its channels, ms; 2000 if absent. */
   readonly closeTimeoutMs?: number;
+  /** `blocking` if absent. */
+  readonly io?: ChannelIo | undefined;
+  /** Threads from `receivingPool` with as many channels, started before. */
+  readonly pool?: ChannelPool | undefined;
+}
+
+/** Threads for the channels of a destination; not started yet. */
+export function receivingPool(channels: number): ChannelPool {
+  return new ChannelPool(workerEntry(import.meta.url, './receive-worker'), channels);
 }
 
 const CLOSE_LIMIT_MS = 2000;
@@ -49,7 +59,7 @@ class ThreadedPageReceiver implements PageReceiver<Socket>, WarmUp {
     this.#options = options;
     this.#cells = Array.from({ length: options.channels }, () => ChannelCells.create());
     this.#ports = Array.from({ length: options.channels });
-    this.#pool = new ChannelPool(workerEntry(import.meta.url, './receive-worker'), options.channels);
+    this.#pool = options.pool ?? receivingPool(options.channels);
     this.failed = this.#pool.failed;
   }
 
@@ -64,12 +74,14 @@ class ThreadedPageReceiver implements PageReceiver<Socket>, WarmUp {
       this.#ports[channel] = port1;
       // Blocks that are there already go first; a port keeps messages until they are taken.
       if (this.#blocks !== undefined) port1.postMessage(this.#blocks);
-      departing = await departingConnection(name, connection);
+      const { io = 'blocking' } = this.#options;
+      departing = await departingConnection(name, connection, io);
       const cells = this.#cells[channel]!;
       const task: ReceiveTask = {
         channel,
         name,
         connection: departing.connection,
+        io,
         compression: this.#options.compression,
         backend: this.#options.backend,
         blocks: port2,
@@ -91,12 +103,13 @@ class ThreadedPageReceiver implements PageReceiver<Socket>, WarmUp {
 
   setBlocks(blocks: readonly RamBlockMemory[]): void {
     // Plain objects: a RamBlock's own views would be cloned with it.
-    this.#blocks = blocks.map(({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset }) => ({
+    this.#blocks = blocks.map(({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset, received }) => ({
       idstr,
       usedLengthBytes,
       pageSizeBytes,
       buffer,
       byteOffset,
+      received,
     }));
     for (const port of this.#ports) port?.postMessage(this.#blocks);
   }

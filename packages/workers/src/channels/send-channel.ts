@@ -1,10 +1,10 @@
-import { MigrationError } from '@pageferry/core';
 import { type BlockView, runLength, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
-import { MULTIFD_PAGES_PER_PACKET, MULTIFD_PAYLOAD_LIMIT_BYTES, MultifdFlag } from '@pageferry/core/wire';
 import type { PageCompressor } from '../codecs/codec.ts';
 import type { ChannelCells } from './channel-cells.ts';
 import { createJob, type Job, JobKind, JobRing } from './job-ring.ts';
-import type { PacketSlot, PacketWriter } from './packet-writer.ts';
+import { checkPayload, copyPages, type PacketBuilder } from './packet-builder.ts';
+import type { PacketSlot } from './packet-slot.ts';
+import type { PacketWriter } from './packet-writer.ts';
 import type { PoolWords } from './pool-words.ts';
 
 /**
@@ -26,18 +26,17 @@ export interface SendChannelParts {
   readonly cells: ChannelCells;
   readonly words: PoolWords;
   readonly writer: PacketWriter;
-  readonly blocks: readonly BlockView[];
-  /** The method's bits in the flags of packets with pages. */
-  readonly methodFlag: number;
+  readonly builder: PacketBuilder;
   readonly compressor: PageCompressor | undefined;
-  readonly zeroPagesInPackets: boolean;
 }
 
-/** Turns the jobs of one channel's ring into packets, until the job that ends it. */
+/**
+ * Turns the jobs of one channel's ring into packets, until the job that ends it: on the event loop, for
+ * backends that compress elsewhere, and where `BlockingSendChannel` cannot be.
+ */
 export class SendChannel {
   readonly #parts: SendChannelParts;
   readonly #ring: JobRing;
-  readonly #zeroPages = new Uint32Array(MULTIFD_PAGES_PER_PACKET);
   /** With packets compressed elsewhere: the writes in their order. */
   #writes = Promise.resolve();
 
@@ -74,51 +73,23 @@ export class SendChannel {
 
   #start(slot: PacketSlot, job: Job): void {
     const { packet } = slot;
-    packet.packetNumber = this.#parts.words.nextPacketNumber();
-    packet.payloadBytes = 0;
+    const { builder, compressor } = this.#parts;
     if (job.kind === JobKind.sync) {
-      packet.flags = MultifdFlag.sync;
-      packet.pagesAlloc = 0;
-      packet.normalPages = 0;
-      packet.zeroPages = 0;
+      builder.sync(packet);
       this.#shift();
       this.#write(slot, NO_PARTS);
       return;
     }
-    const block = this.#parts.blocks[job.block]!;
-    packet.flags = this.#parts.methodFlag;
-    packet.pagesAlloc = MULTIFD_PAGES_PER_PACKET;
-    packet.blockName = block.name;
-    this.#sortPages(slot, block, job);
+    const block = builder.pages(packet, job);
     this.#shift();
     if (packet.normalPages === 0) this.#write(slot, NO_PARTS);
-    else if (this.#parts.compressor === undefined) this.#sendRaw(slot, block);
-    else this.#sendCompressed(slot, block, this.#parts.compressor);
+    else if (compressor === undefined) this.#sendRaw(slot, block);
+    else this.#sendCompressed(slot, block, compressor);
   }
 
   /** Frees the job's place in the ring, and wakes the coordinator when it may be waiting for some. */
   #shift(): void {
     if (this.#ring.shift()) this.#parts.words.coordinatorBell.ring();
-  }
-
-  /** Normal pages first, then zero pages, both ascending. */
-  #sortPages({ packet }: PacketSlot, block: BlockView, job: Job): void {
-    const { pages } = packet;
-    let normal = 0;
-    let zero = 0;
-    if (this.#parts.zeroPagesInPackets) {
-      for (let i = 0; i < job.count; i++) {
-        const page = job.pages[i]!;
-        if (block.isZero(page)) this.#zeroPages[zero++] = page;
-        else pages[normal++] = page;
-      }
-      for (let i = 0; i < zero; i++) pages[normal + i] = this.#zeroPages[i]!;
-    } else {
-      for (let i = 0; i < job.count; i++) pages[i] = job.pages[i]!;
-      normal = job.count;
-    }
-    packet.normalPages = normal;
-    packet.zeroPages = zero;
   }
 
   /** Long runs straight from guest RAM: a page that changes meanwhile is dirty again. */
@@ -148,11 +119,7 @@ export class SendChannel {
   /** A compressor must not see a page change: it works on a copy. */
   #sendCompressed(slot: PacketSlot, block: BlockView, compressor: PageCompressor): void {
     const { packet } = slot;
-    for (let i = 0; i < packet.normalPages; ) {
-      const run = runLength(packet.pages, i, packet.normalPages);
-      block.copyOut(packet.pages[i]!, run, slot.pages, i * TARGET_PAGE_BYTES);
-      i += run;
-    }
+    copyPages(packet, block, slot.pages);
     const pages = slot.pages.subarray(0, packet.normalPages * TARGET_PAGE_BYTES);
     const payload = compressor.compress(pages, slot.target);
     if (payload instanceof Uint8Array) this.#writeCompressed(slot, payload);
@@ -160,14 +127,7 @@ export class SendChannel {
   }
 
   #writeCompressed(slot: PacketSlot, payload: Uint8Array): void {
-    if (payload.length > MULTIFD_PAYLOAD_LIMIT_BYTES) {
-      throw new MigrationError('internal', 'a compressed payload is above the limit of a receiver', {
-        channel: this.#parts.channel,
-        offset: this.#parts.writer.offset,
-        found: `${payload.length} bytes`,
-        expected: `at most ${MULTIFD_PAYLOAD_LIMIT_BYTES}`,
-      });
-    }
+    checkPayload(payload, this.#parts.channel, this.#parts.writer.offset);
     slot.packet.payloadBytes = payload.length;
     this.#parts.writer.write(slot, [payload]);
   }

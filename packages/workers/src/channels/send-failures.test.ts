@@ -10,11 +10,25 @@ import type { CodecBackend, MultifdCompression } from '@pageferry/core/control';
 import { RamBlock } from '@pageferry/core/memory';
 import type { SocketAddress } from '@pageferry/core/transport';
 import { assertThreadsGone, rejection, threads } from '../../../core/src/testing/leftovers.ts';
+import type { ChannelIo } from './channel-io.ts';
 import { createThreadedPageSender } from './sender.ts';
 
 /** Sending channels with a destination that misbehaves: plain sockets play it. */
 
 const PAGE = 4096;
+
+/** How the channels' threads wait, in the test that runs. */
+let io: ChannelIo = 'blocking';
+
+/** A test of blocking channels, and of those on the event loop. */
+function bothWays(name: string, body: () => Promise<void>): void {
+  for (const way of ['blocking', 'event-loop'] as const) {
+    test(`${name} (${way})`, () => {
+      io = way;
+      return body();
+    });
+  }
+}
 
 /** What a test opened: a failed one must not leave anything that keeps the process alive. */
 const opened: (() => unknown)[] = [];
@@ -29,6 +43,7 @@ function makeSender(
   backend?: CodecBackend,
 ): PageSender {
   const sender = createThreadedPageSender({
+    io,
     address,
     channels,
     compression,
@@ -78,26 +93,29 @@ function bytesOf(sender: PageSender): number {
 }
 
 for (const [compression, backend] of [['none'], ['zstd'], ['zstd', 'mongodb-zstd']] as const) {
-  test(`a sender is aborted within a second while its destination reads nothing (${backend ?? compression})`, async () => {
-    const { address } = await peer(() => {});
-    const sender = makeSender(address, 2, compression, backend);
-    const block = noisyBlock(4096);
-    // The thread pool of the libraries stays, once it is there.
-    await readdir('/');
-    const before = threads();
-    await sender.open([block]);
-    await fillUp(sender, block);
-    const waiting = [sender.drained(), sender.flushed()].map(rejection);
-    const start = performance.now();
-    const reason = new MigrationError('cancelled', 'enough');
-    await sender.abort(reason);
-    const tookMs = performance.now() - start;
-    assert.ok(tookMs < 1000, `${tookMs} ms`);
-    for (const error of await Promise.all(waiting)) assert.equal(error, reason);
-    assert.equal(await rejection(sender.failed), reason);
-    assert.equal(sender.submit(0, new Uint32Array(1), 1), false);
-    await assertThreadsGone(before, compression);
-  });
+  bothWays(
+    `a sender is aborted within a second while its destination reads nothing (${backend ?? compression})`,
+    async () => {
+      const { address } = await peer(() => {});
+      const sender = makeSender(address, 2, compression, backend);
+      const block = noisyBlock(4096);
+      // The thread pool of the libraries stays, once it is there.
+      await readdir('/');
+      const before = threads();
+      await sender.open([block]);
+      await fillUp(sender, block);
+      const waiting = [sender.drained(), sender.flushed()].map(rejection);
+      const start = performance.now();
+      const reason = new MigrationError('cancelled', 'enough');
+      await sender.abort(reason);
+      const tookMs = performance.now() - start;
+      assert.ok(tookMs < 1000, `${tookMs} ms`);
+      for (const error of await Promise.all(waiting)) assert.equal(error, reason);
+      assert.equal(await rejection(sender.failed), reason);
+      assert.equal(sender.submit(0, new Uint32Array(1), 1), false);
+      await assertThreadsGone(before, compression);
+    },
+  );
 }
 
 function connectTo(port: number): void {
@@ -116,7 +134,7 @@ const DEAF = `
   });
 `;
 
-test('a sender is aborted while it connects', async () => {
+bothWays('a sender is aborted while it connects', async () => {
   const deaf = new Worker(DEAF, { eval: true });
   opened.push(() => deaf.terminate());
   const [port] = (await once(deaf, 'message')) as [number];
@@ -132,7 +150,7 @@ test('a sender is aborted while it connects', async () => {
   assert.equal(await opening, reason);
 });
 
-test('a destination that refuses connections is named', async () => {
+bothWays('a destination that refuses connections is named', async () => {
   const { address, server } = await peer(() => {});
   await new Promise((resolve) => server.close(resolve));
   const sender = makeSender(address, 2);
@@ -142,7 +160,7 @@ test('a destination that refuses connections is named', async () => {
   assert.equal(await rejection(sender.failed), error);
 });
 
-test('a destination that goes away fails the sender, naming channel and byte', async () => {
+bothWays('a destination that goes away fails the sender, naming channel and byte', async () => {
   let received = 0;
   const { address } = await peer((socket) => {
     socket.on('data', (chunk) => {
@@ -162,7 +180,7 @@ test('a destination that goes away fails the sender, naming channel and byte', a
   assert.equal(await rejection(sender.close()), error);
 });
 
-test('a lost connection fails a flush even when nothing more is submitted', async () => {
+bothWays('a lost connection fails a flush even when nothing more is submitted', async () => {
   const sockets: Socket[] = [];
   const { address } = await peer((socket) => sockets.push(socket));
   const sender = makeSender(address);
@@ -174,7 +192,7 @@ test('a lost connection fails a flush even when nothing more is submitted', asyn
   assert.equal((await flushed).code, 'connection-lost');
 });
 
-test('a destination may close a channel that has nothing left to send', async () => {
+bothWays('a destination may close a channel that has nothing left to send', async () => {
   const { address } = await peer((socket) => {
     socket.on('data', () => socket.end());
     socket.on('error', () => {});

@@ -7,10 +7,17 @@ import { connectSocket, type SocketAddress } from '@pageferry/core/transport';
 import { encodeMultifdHandshake, MULTIFD_HANDSHAKE_BYTES } from '@pageferry/core/wire';
 import type { PageCompressor } from '../codecs/codec.ts';
 import { CODECS, createCompressor } from '../codecs/registry.ts';
+import { BlockingSocket, takeDescriptor } from '../system/blocking-socket.ts';
+import { loadSystemCalls, type SystemCalls } from '../system/system-calls.ts';
+import { BlockingSendChannel } from './blocking-send-channel.ts';
 import { ChannelCells } from './channel-cells.ts';
+import type { ChannelIo } from './channel-io.ts';
+import { PacketBuilder } from './packet-builder.ts';
 import { PacketWriter } from './packet-writer.ts';
 import { PoolWords } from './pool-words.ts';
+import { rehearseSending } from './rehearsal.ts';
 import { SendChannel } from './send-channel.ts';
+import { meetOthers, type WarmTask } from './warm-task.ts';
 
 /** What a sending channel's thread is given. */
 export interface SendTask {
@@ -23,6 +30,7 @@ export interface SendTask {
   readonly level: number | undefined;
   readonly backend: CodecBackend | undefined;
   readonly zeroPagesInPackets: boolean;
+  readonly io: ChannelIo;
   readonly blocks: readonly RamBlockMemory[];
   readonly cells: SharedArrayBuffer;
   readonly words: SharedArrayBuffer;
@@ -42,30 +50,42 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
     socket?.destroy();
     cells.workerBell.ring();
   });
+  let blocking: BlockingSocket | undefined;
   let compressor: PageCompressor | undefined;
   try {
     const codec = CODECS[task.compression];
     compressor = await createCompressor(codec, task.level, task.backend);
+    const blocks = task.blocks.map((block) => new BlockView(block));
+    const builder = new PacketBuilder(words, blocks, codec.methodFlag, task.zeroPagesInPackets);
+    const calls = await blockingCalls(task.io, compressor);
     socket = await connectSocket(task.address, { timeoutMs: task.connectTimeoutMs, signal: stop.signal });
-    const slots = PACKETS_ON_THEIR_WAY + (compressor?.concurrency ?? 1) - 1;
-    const writer = new PacketWriter(socket, task.name, cells, slots, {
-      flushed: () => words.coordinatorBell.ring(),
-      failed: () => cells.workerBell.ring(),
-    });
+    // Whoever uses the connection meets its errors there; this one only keeps them from ending the thread.
+    socket.on('error', () => {});
     await sendHandshake(socket, task);
     cells.count(MULTIFD_HANDSHAKE_BYTES, 0, 0, 0);
-    cells.setOpen();
-    words.coordinatorBell.ring();
-    await new SendChannel({
-      channel: task.name,
-      cells,
-      words,
-      writer,
-      blocks: task.blocks.map((block) => new BlockView(block)),
-      methodFlag: codec.methodFlag,
-      compressor,
-      zeroPagesInPackets: task.zeroPagesInPackets,
-    }).run();
+    const parts = { channel: task.name, cells, words, builder, compressor };
+    const opened = () => {
+      cells.setOpen();
+      words.coordinatorBell.ring();
+    };
+    if (calls === undefined) {
+      const slots = PACKETS_ON_THEIR_WAY + (compressor?.concurrency ?? 1) - 1;
+      const writer = new PacketWriter(socket, task.name, cells, slots, {
+        flushed: () => words.coordinatorBell.ring(),
+        failed: () => cells.workerBell.ring(),
+      });
+      opened();
+      await new SendChannel({ ...parts, writer }).run();
+    } else {
+      blocking = takeSocket(calls, socket, task);
+      opened();
+      await new BlockingSendChannel({
+        ...parts,
+        calls,
+        socket: blocking,
+        offset: MULTIFD_HANDSHAKE_BYTES,
+      }).run();
+    }
   } catch (thrown) {
     if (!words.cancelled) {
       const error = MigrationError.from(thrown, 'internal', { channel: task.name });
@@ -74,9 +94,35 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
     }
   } finally {
     socket?.destroy();
+    blocking?.close();
     compressor?.close();
   }
   return cells.stats(task.channel);
+}
+
+/** Loads what `sendChannel` will need, and has it run. */
+export async function warm(task: WarmTask): Promise<void> {
+  const compressor = await createCompressor(CODECS[task.compression], task.level, task.backend);
+  const calls = await blockingCalls('blocking', compressor);
+  if (calls !== undefined) await rehearseSending(calls, compressor);
+  compressor?.close();
+  meetOthers(task);
+}
+
+/** What a thread needs to block in the kernel; undefined where it must not or cannot. */
+async function blockingCalls(
+  io: ChannelIo,
+  compressor: PageCompressor | undefined,
+): Promise<SystemCalls | undefined> {
+  // What compresses elsewhere answers on the event loop.
+  if (io === 'event-loop' || (compressor?.concurrency ?? 1) > 1) return undefined;
+  return loadSystemCalls();
+}
+
+function takeSocket(calls: SystemCalls, socket: Socket, { name }: SendTask): BlockingSocket {
+  const fd = takeDescriptor(calls, socket);
+  if (fd !== undefined) return new BlockingSocket(calls, fd);
+  throw new MigrationError('connection-lost', 'the connection was closed at once', { channel: name });
 }
 
 function sendHandshake(socket: Socket, task: SendTask): Promise<void> {

@@ -5,6 +5,7 @@ import type { SocketAddress } from '@pageferry/core/transport';
 import { MULTIFD_PAGES_PER_PACKET } from '@pageferry/core/wire';
 import { CODECS, checkLevel, resolveBackend } from '../codecs/registry.ts';
 import { ChannelCells } from './channel-cells.ts';
+import type { ChannelIo } from './channel-io.ts';
 import { ChannelPool, type WarmUp } from './channel-pool.ts';
 import { JOB_RING_BYTES, JobKind, JobRing } from './job-ring.ts';
 import type { SendTask } from './send-worker.ts';
@@ -25,6 +26,15 @@ export interface ThreadedPageSenderOptions {
   /** Whether the channels find zero pages and name them in their packets (QEMU from 9.0). */
   readonly zeroPagesInPackets: boolean;
   readonly connectTimeoutMs: number;
+  /** `blocking` if absent. */
+  readonly io?: ChannelIo | undefined;
+  /** Threads from `sendingPool` with as many channels, started before. */
+  readonly pool?: ChannelPool | undefined;
+}
+
+/** Threads for the channels of a source; not started yet. */
+export function sendingPool(channels: number): ChannelPool {
+  return new ChannelPool(workerEntry(import.meta.url, './send-worker'), channels);
 }
 
 /** How long channels may take to close once everything was handed to the kernel. */
@@ -57,12 +67,13 @@ class ThreadedPageSender implements PageSender, WarmUp {
     this.#options = options;
     this.#cells = Array.from({ length: options.channels }, () => ChannelCells.create(JOB_RING_BYTES));
     this.#rings = this.#cells.map((cells) => new JobRing(cells));
-    this.#pool = new ChannelPool(workerEntry(import.meta.url, './send-worker'), options.channels);
+    this.#pool = options.pool ?? sendingPool(options.channels);
     this.failed = this.#pool.failed;
   }
 
   async open(blocks: readonly RamBlockMemory[]): Promise<void> {
     const { address, compression, backend, uuid, connectTimeoutMs, zeroPagesInPackets } = this.#options;
+    const { io = 'blocking' } = this.#options;
     for (const [channel, cells] of this.#cells.entries()) {
       const name = `multifd ${channel}`;
       const task: SendTask = {
@@ -75,6 +86,7 @@ class ThreadedPageSender implements PageSender, WarmUp {
         level: this.#level,
         backend,
         zeroPagesInPackets,
+        io,
         blocks: blocks.map(({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset }) => ({
           idstr,
           usedLengthBytes,

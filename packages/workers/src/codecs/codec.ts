@@ -23,6 +23,10 @@ export interface PageCompressor {
    * @throws MigrationError `internal` when the backend fails
    */
   compress(pages: Uint8Array, target: Uint8Array): Uint8Array | Promise<Uint8Array>;
+  /** Where the pages of the next packet lie; for compressors that remember regions. */
+  locate?(blockIndex: number, firstPage: number): void;
+  /** What the channel did since the last packet: waited for a job, waited for the socket to take the payload (ms). */
+  observe?(waitedForJobMs: number, writeMs: number, payloadBytes: number): void;
   /** Frees native memory. */
   close(): void;
 }

@@ -1,7 +1,9 @@
 import { MigrationError } from '@pageferry/core';
 import type { CodecBackend, MultifdCompression } from '@pageferry/core/control';
 import { MultifdFlag } from '@pageferry/core/wire';
+import { loadLibZstd } from '../system/libzstd.ts';
 import type { PageCompressor, PageDecompressor } from './codec.ts';
+import { createFrameCompressor, createFrameDecompressor } from './libzstd.ts';
 
 /** What multifd-compression can be, and what each method is made of. */
 export interface Codec {
@@ -41,8 +43,8 @@ export const CODECS: { readonly [name in MultifdCompression]: Codec } = {
     knownToQemu: true,
     // 0 is the library's default, 3.
     levels: { least: 0, most: 20 },
-    compressBackends: ['minizlib', 'mongodb-zstd'],
-    decompressBackends: ['minizlib'],
+    compressBackends: ['libzstd', 'minizlib', 'mongodb-zstd'],
+    decompressBackends: ['minizlib', 'libzstd'],
   },
   lz4: {
     name: 'lz4',
@@ -50,6 +52,14 @@ export const CODECS: { readonly [name in MultifdCompression]: Codec } = {
     knownToQemu: false,
     compressBackends: ['lz4-napi'],
     decompressBackends: ['lz4-napi'],
+  },
+  adaptive: {
+    name: 'adaptive',
+    methodFlag: MultifdFlag.adaptive,
+    knownToQemu: false,
+    // What does its zstd; its lz4 is lz4-napi's.
+    compressBackends: ['minizlib'],
+    decompressBackends: ['minizlib'],
   },
 };
 
@@ -102,8 +112,16 @@ export async function createCompressor(
     case undefined:
       return undefined;
     case 'minizlib': {
+      if (codec.name === 'adaptive')
+        return (await load(codec, () => import('./adaptive.ts'))).createAdaptiveCompressor();
       const { createZlibCompressor, createZstdCompressor } = await load(codec, () => import('./minizlib.ts'));
       return codec.name === 'zlib' ? createZlibCompressor(level!) : createZstdCompressor(level!);
+    }
+    case 'libzstd': {
+      const library = await loadLibZstd();
+      if (library !== undefined) return createFrameCompressor(library, level!);
+      if (backend === undefined) return createCompressor(codec, level, 'minizlib');
+      throw noLibZstd();
     }
     case 'pako':
       return (await load(codec, () => import('./pako.ts'))).createPakoCompressor(level!);
@@ -124,17 +142,30 @@ export async function createDecompressor(
     case 'mongodb-zstd':
       return undefined;
     case 'minizlib': {
+      if (codec.name === 'adaptive')
+        return (await load(codec, () => import('./adaptive.ts'))).createAdaptiveDecompressor();
       const { createZlibDecompressor, createZstdDecompressor } = await load(
         codec,
         () => import('./minizlib.ts'),
       );
       return codec.name === 'zlib' ? createZlibDecompressor() : createZstdDecompressor();
     }
+    case 'libzstd': {
+      const library = await loadLibZstd();
+      if (library !== undefined) return createFrameDecompressor(library);
+      throw noLibZstd();
+    }
     case 'pako':
       return (await load(codec, () => import('./pako.ts'))).createPakoDecompressor();
     case 'lz4-napi':
       return (await load(codec, () => import('./lz4.ts'))).createLz4Decompressor();
   }
+}
+
+function noLibZstd(): MigrationError {
+  return new MigrationError('unsupported', 'backend libzstd cannot be used on this platform', {
+    expected: 'a build of koffi for it, and a Node that exports its zstd',
+  });
 }
 
 async function load<T>(codec: Codec, module: () => Promise<T>): Promise<T> {

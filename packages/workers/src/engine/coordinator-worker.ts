@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import { MigrationError } from '@pageferry/core';
-import type { MigrationResult, Progress } from '@pageferry/core/control';
+import type { MigrationResult, Progress, ResolvedMigrateOptions } from '@pageferry/core/control';
 import { IncomingMigration } from '@pageferry/core/incoming';
 import { OutgoingMigration } from '@pageferry/core/outgoing';
 import {
@@ -12,11 +12,14 @@ import {
 } from '@pageferry/core/transport';
 import { expose } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
-import { createThreadedPageReceiver } from '../channels/receiver.ts';
-import { createThreadedPageSender } from '../channels/sender.ts';
+import type { ChannelPool } from '../channels/channel-pool.ts';
+import { createThreadedPageReceiver, receivingPool } from '../channels/receiver.ts';
+import { createThreadedPageSender, sendingPool } from '../channels/sender.ts';
+import type { RamFile } from '../file-channels/ram-file.ts';
 import { installErrorTransfer } from './comlink.ts';
 import { HandOver } from './hand-over.ts';
-import type { CoordinatorApi, Events } from './protocol.ts';
+import type { CoordinatorApi, Events, Preparation } from './protocol.ts';
+import { rehearse } from './rehearsal.ts';
 
 /**
  * The coordinator thread: the only writer of a migration's state. It lives for one migration.
@@ -25,13 +28,27 @@ import type { CoordinatorApi, Events } from './protocol.ts';
 const stop = new AbortController();
 let running: { cancel(): void } | undefined;
 
+/** Threads that were started ahead of the migration. */
+let prepared: ChannelPool | undefined;
+
+/** The preparation that was asked for; what it failed of, the migration will say. */
+let preparing: Promise<void> | undefined;
+
 const coordinator: CoordinatorApi = {
-  async migrate(guest, calls, uri, options, progressIntervalMs, handOver, events) {
+  prepare(preparation) {
+    const done = prepare(preparation);
+    preparing = done.catch(() => {});
+    return done;
+  },
+
+  async migrate(guest, calls, uri, options, calledAtMs, progressIntervalMs, handOver, events) {
+    await preparing;
     const address = parseUri(uri);
     const { multifdChannels, multifdCompression, multifdBackend, multifdZlibLevel, multifdZstdLevel } =
       options;
     const { connectTimeoutMs } = options;
-    const socketAddress = options.multifd ? requireSocket(address, uri) : undefined;
+    const socketAddress = options.multifd && !options.mappedRam ? requireSocket(address, uri) : undefined;
+    const file = options.mappedRam ? await openRamFile(address, options) : undefined;
     const migration = new OutgoingMigration({
       // `calls` is a proxy: its members cannot be enumerated.
       guest: {
@@ -41,8 +58,10 @@ const coordinator: CoordinatorApi = {
         activate: () => calls.activate(),
       },
       options,
-      connect: (signal) => connect(address, { name: 'main', timeoutMs: connectTimeoutMs, signal }),
+      connect: (signal) =>
+        file?.connect(signal) ?? connect(address, { name: 'main', timeoutMs: connectTimeoutMs, signal }),
       createSender: (switches) => {
+        if (file !== undefined) return file.createSender(switches.zeroPageDetection !== 'none', prepared);
         const sender = createThreadedPageSender({
           address: socketAddress!,
           channels: multifdChannels,
@@ -53,11 +72,13 @@ const coordinator: CoordinatorApi = {
           uuid: guest.uuid,
           zeroPagesInPackets: switches.zeroPageDetection === 'multifd',
           connectTimeoutMs,
+          pool: prepared,
         });
         // The threads start while the main channel connects.
         sender.warmUp();
         return sender;
       },
+      startMs: calledAtMs - performance.timeOrigin,
       onStatus: (status) => events.status(status),
       onHandOver: () => new HandOver(handOver).set(),
     });
@@ -65,10 +86,16 @@ const coordinator: CoordinatorApi = {
   },
 
   async receive(uuid, calls, uri, options, progressIntervalMs, handOver, events) {
+    await preparing;
     const address = parseUri(uri);
     if (options.multifd) requireSocket(address, uri);
     const { multifdChannels, multifdCompression, multifdBackend, channelTimeoutMs } = options;
-    const channels = { channels: multifdChannels, compression: multifdCompression, backend: multifdBackend };
+    const channels = {
+      channels: multifdChannels,
+      compression: multifdCompression,
+      backend: multifdBackend,
+      pool: prepared,
+    };
     // Before anybody can connect: options that cannot be are told at once.
     const receiver = options.multifd ? createThreadedPageReceiver(channels) : undefined;
     // The threads start while nobody is there yet.
@@ -102,6 +129,15 @@ const coordinator: CoordinatorApi = {
   },
 };
 
+async function prepare(preparation: Preparation): Promise<void> {
+  const { direction, channels, mappedRam, compression, level, backend } = preparation;
+  if (!mappedRam) await rehearse();
+  if (channels === 0) return;
+  if (mappedRam) prepared = (await loadFileChannels()).writingPool(channels);
+  else prepared = direction === 'outgoing' ? sendingPool(channels) : receivingPool(channels);
+  await prepared.ready({ compression, level, backend });
+}
+
 interface Runnable {
   run(): Promise<MigrationResult>;
   cancel(): void;
@@ -121,6 +157,14 @@ async function run(
   } finally {
     clearInterval(timer);
   }
+}
+
+/** Only a migration to a mapped-ram file loads what it takes. */
+const loadFileChannels = () => import('../file-channels/ram-file.ts');
+
+async function openRamFile(address: MigrationAddress, options: ResolvedMigrateOptions): Promise<RamFile> {
+  const { RamFile } = await loadFileChannels();
+  return new RamFile(address, options);
 }
 
 /** Page channels are further connections to the same address, so it must be one that takes several. */

@@ -1,9 +1,7 @@
-import { Worker } from 'node:worker_threads';
-import { MigrationError, workerEntry } from '@pageferry/core';
+import { MigrationError } from '@pageferry/core';
 import type { MigrationResult, MigrationStatus, Progress } from '@pageferry/core/control';
-import { proxy, type Remote, wrap } from 'comlink';
-import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
-import { installErrorTransfer } from './comlink.ts';
+import { proxy, type Remote } from 'comlink';
+import type { CoordinatorThread } from './coordinator-thread.ts';
 import { HandOver } from './hand-over.ts';
 import { ProgressFeed } from './progress-feed.ts';
 import type { CoordinatorApi, Events } from './protocol.ts';
@@ -22,20 +20,23 @@ export interface Migration {
 /** How long a coordinator may take to cancel before its thread is killed, ms. */
 const CANCEL_LIMIT_MS = 900;
 
-installErrorTransfer();
-
 type Call = (
   api: Remote<CoordinatorApi>,
   handOver: SharedArrayBuffer,
   events: Events,
 ) => Promise<MigrationResult>;
 
+interface Hooks {
+  readonly signal?: AbortSignal | undefined;
+  readonly listening?: (uri: string) => void;
+  readonly orphaned: () => Promise<void>;
+}
+
 /** One coordinator thread, for one migration. */
 export class Coordinator implements Migration {
   readonly result: Promise<MigrationResult>;
   readonly progress = new ProgressFeed();
-  readonly #worker: Worker;
-  readonly #api: Remote<CoordinatorApi>;
+  readonly #thread: CoordinatorThread;
   readonly #died = Promise.withResolvers<never>();
   status: MigrationStatus = 'none';
   readonly #handOver = new HandOver();
@@ -45,28 +46,18 @@ export class Coordinator implements Migration {
   #cancelTimer: NodeJS.Timeout | undefined;
 
   /**
+   * @param thread one that has no migration yet
    * @param call what the coordinator is to do
    * @param listening told the address of a destination
    * @param orphaned puts the guest right when the thread died without having done so
    */
-  constructor(
-    call: Call,
-    hooks: { signal?: AbortSignal; listening?: (uri: string) => void; orphaned(): Promise<void> },
-  ) {
-    this.#worker = new Worker(workerEntry(import.meta.url, './coordinator-worker'), {
-      name: 'pageferry-coordinator',
-      // Descriptors of `fd:` come from outside and are closed here.
-      trackUnmanagedFds: false,
-      resourceLimits: { maxYoungGenerationSizeMb: 8 },
-    });
+  constructor(thread: CoordinatorThread, call: Call, hooks: Hooks) {
+    this.#thread = thread;
     this.#died.promise.catch(() => {});
-    const died = (cause: string) => {
+    thread.died.then((cause) => {
       const what = this.#handOver.done ? ' after the guest was handed over' : '';
       this.#die(new MigrationError('worker-failed', `the coordinator thread died${what}: ${cause}`));
-    };
-    this.#worker.once('error', (error) => died(String(error)));
-    this.#worker.once('exit', (code) => died(`exit code ${code}`));
-    this.#api = wrap<CoordinatorApi>(nodeEndpoint(this.#worker));
+    });
     this.result = this.#run(call, hooks);
     this.result.catch(() => {});
   }
@@ -79,7 +70,7 @@ export class Coordinator implements Migration {
       this.#die(new MigrationError('cancelled', 'the migration was cancelled; its thread had to be killed'));
     }, CANCEL_LIMIT_MS);
     // The call's own promise is not needed: the migration's result tells what came of it.
-    Promise.resolve(this.#api.cancel()).catch(() => {});
+    Promise.resolve(this.#thread.api.cancel()).catch(() => {});
   }
 
   #die(error: MigrationError): void {
@@ -88,7 +79,7 @@ export class Coordinator implements Migration {
     this.#died.reject(error);
   }
 
-  async #run(call: Call, hooks: ConstructorParameters<typeof Coordinator>[1]): Promise<MigrationResult> {
+  async #run(call: Call, hooks: Hooks): Promise<MigrationResult> {
     const abort = () => this.cancel();
     hooks.signal?.addEventListener('abort', abort, { once: true });
     if (hooks.signal?.aborted) abort();
@@ -100,10 +91,13 @@ export class Coordinator implements Migration {
       listening: (uri) => hooks.listening?.(uri),
     };
     try {
-      return await Promise.race([call(this.#api, this.#handOver.buffer, proxy(events)), this.#died.promise]);
+      return await Promise.race([
+        call(this.#thread.api, this.#handOver.buffer, proxy(events)),
+        this.#died.promise,
+      ]);
     } catch (error) {
       if (this.#dead) {
-        await this.#worker.terminate();
+        await this.#thread.terminate();
         if (!this.#handOver.done) await hooks.orphaned();
       }
       throw MigrationError.from(error, 'internal');
@@ -111,7 +105,7 @@ export class Coordinator implements Migration {
       this.#settled = true;
       clearTimeout(this.#cancelTimer);
       hooks.signal?.removeEventListener('abort', abort);
-      await this.#worker.terminate();
+      await this.#thread.terminate();
       this.progress.end();
     }
   }

@@ -1,6 +1,8 @@
 import type {
+  CodecBackend,
   MigrationResult,
   MigrationStatus,
+  MultifdCompression,
   Progress,
   ResolvedMigrateOptions,
   ResolvedReceiveOptions,
@@ -30,12 +32,27 @@ export interface Events {
   listening(uri: string): void;
 }
 
+/** What a coordinator can have ready before its migration. */
+export interface Preparation {
+  readonly direction: 'outgoing' | 'incoming';
+  /** Page channels; 0 when the pages travel on the main channel. */
+  readonly channels: number;
+  readonly mappedRam: boolean;
+  readonly compression: MultifdCompression;
+  readonly level: number | undefined;
+  readonly backend: CodecBackend | undefined;
+}
+
 export interface CoordinatorApi {
+  /** Starts and warms the channels' threads; the migration that follows has the same settings. */
+  prepare(preparation: Preparation): Promise<void>;
   migrate(
     guest: SourceDescription,
     calls: SourceCalls,
     uri: string,
     options: ResolvedMigrateOptions,
+    /** When the application asked for it, ms since the epoch. */
+    calledAtMs: number,
     progressIntervalMs: number,
     handOver: SharedArrayBuffer,
     events: Events,

@@ -85,7 +85,7 @@ export class BuiltinMachineTarget implements IncomingGuest {
     const hardware = await this.#equip(this.#checkBlocks(description.blocks), 'none');
     const memory = hardware.memory(description.blocks.map(({ idstr }) => idstr));
     this.#blocks = memory.blocks;
-    return memory;
+    return { ...memory, zeroed: true };
   }
 
   async load(state: DeviceState): Promise<void> {

@@ -1,4 +1,4 @@
-import { MigrationError } from '../error.ts';
+import { MigrationError } from './error.ts';
 
 /**
  * A `file-failed` error that names the path, what was tried, and the system's reason; an error that is not the

@@ -1,0 +1,189 @@
+import { MigrationError } from '@pageferry/core';
+import { type BlockView, runLength, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { encodeMultifdPacket, MULTIFD_PACKET_BYTES, MULTIFD_PAGES_PER_PACKET } from '@pageferry/core/wire';
+import type { PageCompressor } from '../codecs/codec.ts';
+import { type ChannelSocket, END } from '../system/blocking-socket.ts';
+import { IoVector } from '../system/io-vector.ts';
+import type { SystemCalls } from '../system/system-calls.ts';
+import type { ChannelCells } from './channel-cells.ts';
+import { createJob, type Job, JobKind, JobRing } from './job-ring.ts';
+import { checkPayload, copyPages, type PacketBuilder } from './packet-builder.ts';
+import { PacketSlot } from './packet-slot.ts';
+import { givenUp, lostConnection, PEER_END_GRACE_MS } from './peer-errors.ts';
+import type { PoolWords } from './pool-words.ts';
+
+/** How long the thread sleeps at most before it looks after the peer and the event loop, ms. */
+const IDLE_SLICE_MS = 50;
+/** How often the event loop gets a turn, ms: native memory is freed there. */
+const BREATH_MS = 20;
+/** Received bytes are thrown away: a destination sends nothing here but its end. */
+const DISCARD_BYTES = 64;
+
+export interface BlockingSendChannelParts {
+  readonly channel: string;
+  readonly calls: SystemCalls;
+  readonly socket: ChannelSocket;
+  readonly cells: ChannelCells;
+  readonly words: PoolWords;
+  readonly builder: PacketBuilder;
+  /** Synchronous; absent for none. */
+  readonly compressor: PageCompressor | undefined;
+  /** Bytes of the channel that were sent already: its handshake. */
+  readonly offset: number;
+}
+
+/**
+ * Turns the jobs of one channel's ring into packets, until the job that ends it. The thread sleeps in
+ * `Atomics.wait` and in the kernel, never in the event loop, and hands each packet over in one system call,
+ * header and pages where they lie.
+ */
+export class BlockingSendChannel {
+  readonly #parts: BlockingSendChannelParts;
+  readonly #ring: JobRing;
+  readonly #slot = new PacketSlot();
+  readonly #vector: IoVector;
+  readonly #discard: IoVector;
+  readonly #discarded = new Uint8Array(new ArrayBuffer(DISCARD_BYTES));
+  readonly #headerAddress: number;
+  readonly #targetAddress: number;
+  #offset: number;
+  #stalledMs = 0;
+  /** When the peer's end makes this channel fail. */
+  #graceEndMs: number | undefined;
+
+  constructor(parts: BlockingSendChannelParts) {
+    const { calls } = parts;
+    this.#parts = parts;
+    this.#ring = new JobRing(parts.cells);
+    // The header, and at worst a piece for each page.
+    this.#vector = new IoVector(calls, 1 + MULTIFD_PAGES_PER_PACKET);
+    this.#discard = new IoVector(calls, 1);
+    this.#headerAddress = calls.addressOf(this.#slot.header);
+    this.#targetAddress = parts.compressor === undefined ? 0 : calls.addressOf(this.#slot.target);
+    this.#offset = parts.offset;
+  }
+
+  /** Returns when the channel was ended or cancelled. Throws its error. */
+  async run(): Promise<void> {
+    const { cells, words, socket } = this.#parts;
+    const job = createJob();
+    let breathAtMs = performance.now() + BREATH_MS;
+    let idleSinceMs = performance.now();
+    while (!words.cancelled) {
+      const nowMs = performance.now();
+      if (nowMs >= breathAtMs) {
+        await new Promise((resolve) => setImmediate(resolve));
+        breathAtMs = performance.now() + BREATH_MS;
+      }
+      if (this.#graceEndMs !== undefined && nowMs >= this.#graceEndMs) {
+        throw givenUp(this.#parts.channel, cells.bytes);
+      }
+      const seen = cells.workerBell.count;
+      if (!this.#ring.peek(job)) {
+        if (!cells.workerBell.wait(seen, IDLE_SLICE_MS)) this.#watchPeer();
+        continue;
+      }
+      if (job.kind === JobKind.end) {
+        socket.end();
+        return;
+      }
+      this.#send(job, nowMs - idleSinceMs);
+      idleSinceMs = performance.now();
+    }
+  }
+
+  #send(job: Job, waitedMs: number): void {
+    const { cells, words, builder, compressor } = this.#parts;
+    const { packet } = this.#slot;
+    this.#vector.clear();
+    this.#vector.add(this.#headerAddress, MULTIFD_PACKET_BYTES);
+    if (job.kind === JobKind.sync) builder.sync(packet);
+    else {
+      const block = builder.pages(packet, job);
+      if (packet.normalPages > 0) {
+        if (compressor === undefined) this.#addRaw(block);
+        else this.#addCompressed(job.block, block, compressor);
+      }
+    }
+    // Frees the job's place, and wakes the coordinator when it may be waiting for some.
+    if (this.#ring.shift()) words.coordinatorBell.ring();
+    encodeMultifdPacket(packet, this.#slot.header);
+    const writeMs = this.#write();
+    compressor?.observe?.(waitedMs, writeMs, packet.payloadBytes);
+    cells.count(MULTIFD_PACKET_BYTES + packet.payloadBytes, 1, packet.normalPages, packet.zeroPages);
+    if (cells.complete()) words.coordinatorBell.ring();
+  }
+
+  /** Straight from guest RAM: a page that changes meanwhile is dirty again. */
+  #addRaw(block: BlockView): void {
+    const { packet } = this.#slot;
+    const base = block.address(this.#parts.calls.addressOf);
+    for (let i = 0; i < packet.normalPages; ) {
+      const run = runLength(packet.pages, i, packet.normalPages);
+      this.#vector.add(base + packet.pages[i]! * TARGET_PAGE_BYTES, run * TARGET_PAGE_BYTES);
+      i += run;
+    }
+    packet.payloadBytes = packet.normalPages * TARGET_PAGE_BYTES;
+  }
+
+  #addCompressed(blockIndex: number, block: BlockView, compressor: PageCompressor): void {
+    const { packet, pages, target } = this.#slot;
+    copyPages(packet, block, pages);
+    compressor.locate?.(blockIndex, packet.pages[0]!);
+    const payload = compressor.compress(pages.subarray(0, packet.normalPages * TARGET_PAGE_BYTES), target);
+    if (!(payload instanceof Uint8Array)) {
+      throw new MigrationError(
+        'internal',
+        'a backend that compresses elsewhere was given to a blocking channel',
+      );
+    }
+    checkPayload(payload, this.#parts.channel, this.#offset);
+    packet.payloadBytes = payload.length;
+    // Nearly always a part of the target, whose place is known.
+    const inTarget = payload.buffer === target.buffer;
+    const address = inTarget
+      ? this.#targetAddress + payload.byteOffset - target.byteOffset
+      : this.#parts.calls.addressOf(payload);
+    this.#vector.add(address, payload.length);
+  }
+
+  /** Until the last byte is in the kernel's hands, or the channel is cancelled. Returns the time it took. */
+  #write(): number {
+    const { socket, words } = this.#parts;
+    const startMs = performance.now();
+    try {
+      while (this.#vector.bytes > 0) {
+        this.#offset += socket.send(this.#vector);
+        if (words.cancelled) break;
+        if (this.#vector.bytes > 0) this.#watchPeer();
+        if (this.#graceEndMs !== undefined && performance.now() >= this.#graceEndMs) {
+          throw givenUp(this.#parts.channel, this.#parts.cells.bytes);
+        }
+      }
+    } catch (cause) {
+      throw this.#lost(cause);
+    }
+    const tookMs = performance.now() - startMs;
+    this.#stalledMs += tookMs;
+    this.#parts.cells.stalledMs = this.#stalledMs;
+    return tookMs;
+  }
+
+  /** A destination that gave up may only shut its channels down. */
+  #watchPeer(): void {
+    if (this.#graceEndMs !== undefined) return;
+    const { socket, calls } = this.#parts;
+    try {
+      this.#discard.clear();
+      this.#discard.add(calls.addressOf(this.#discarded), DISCARD_BYTES);
+      if (socket.receiveNow(this.#discard) === END) this.#graceEndMs = performance.now() + PEER_END_GRACE_MS;
+    } catch (cause) {
+      throw this.#lost(cause);
+    }
+  }
+
+  #lost(cause: unknown): MigrationError {
+    if (cause instanceof MigrationError) return cause;
+    return lostConnection(cause as Error, this.#parts.channel, this.#parts.cells.bytes);
+  }
+}

@@ -1,0 +1,22 @@
+/** What a channel can tell its compressor about its link. */
+export interface ChannelLink {
+  /** `max-bandwidth`: what all channels may send together, bytes per ms; absent: no limit. */
+  readonly limitBytesPerMs?: number | undefined;
+  /** How many channels share the limit. */
+  readonly channels: number;
+  /** Bytes that all channels together have sent. */
+  sentBytes(): number;
+  /**
+   * What the channel's connection has done since it was made, as the kernel tells: into `into`, so that nothing
+   * is allocated. Returns false where the kernel does not tell; absent where it never does.
+   */
+  progress?(into: LinkProgress): boolean;
+}
+
+/** Both grow from 0. */
+export interface LinkProgress {
+  /** How long bytes were on their way or waited for the link, not counting waits for the receiver, ms. */
+  busyMs: number;
+  /** Bytes that have arrived at the other side. */
+  arrivedBytes: number;
+}

@@ -1,0 +1,58 @@
+import { resolveMigrateOptions, resolveReceiveOptions } from '@pageferry/core/control';
+import { IncomingMigration } from '@pageferry/core/incoming';
+import { RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { OutgoingMigration } from '@pageferry/core/outgoing';
+import { connect, listen, parseUri } from '@pageferry/core/transport';
+
+const PAGES = 256;
+const LIMIT_MS = 2000;
+
+/**
+ * Migrates a guest of 1 MiB within this thread, over loopback: code that has run once starts in a tenth of the
+ * time, and a prepared engine has that time. A rehearsal that cannot be is no error; the migration will say.
+ */
+export async function rehearse(): Promise<void> {
+  try {
+    const listener = await listen(parseUri('tcp:127.0.0.1:0'), { backlog: 1, firstBytesTimeoutMs: LIMIT_MS });
+    const options = { connectTimeoutMs: LIMIT_MS, channelTimeoutMs: LIMIT_MS, stallTimeoutMs: LIMIT_MS };
+    const incoming = new IncomingMigration({
+      guest: {
+        prepare: async () => ({ blocks: [room()], dirtyLog: { kind: 'none' } }),
+        load: async () => {},
+        start: async () => {},
+        discard: async () => {},
+      },
+      options: resolveReceiveOptions(options),
+      listener,
+    });
+    const address = parseUri(listener.address);
+    const outgoing = new OutgoingMigration({
+      guest: {
+        machine: 'pc-i440fx-10.0',
+        ramSectionId: 2,
+        memory: { blocks: [content()], dirtyLog: { kind: 'none' } },
+        saveDeviceState: async () => ({ early: [], sections: [], vmdesc: Buffer.from('{}') }),
+        inactivate: async () => {},
+        activate: async () => {},
+      },
+      options: resolveMigrateOptions(options),
+      connect: (signal) => connect(address, { name: 'main', timeoutMs: LIMIT_MS, signal }),
+    });
+    await Promise.all([incoming.run(), outgoing.run()]);
+  } catch {
+    // Nothing depends on it.
+  }
+}
+
+function room(): RamBlock {
+  return RamBlock.allocate('rehearsal', PAGES * TARGET_PAGE_BYTES);
+}
+
+/** Every third page is zero. */
+function content(): RamBlock {
+  const block = room();
+  for (let page = 0; page < PAGES; page++) {
+    if (page % 3 !== 0) block.bytes[page * TARGET_PAGE_BYTES] = 1;
+  }
+  return block;
+}

@@ -1,0 +1,112 @@
+import { closeSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import type { IoVector } from './io-vector.ts';
+import { Errno, MessageFlag, type SystemCalls } from './system-calls.ts';
+
+/** How long a call waits at most before its thread looks whether it was cancelled, ms. */
+const SLICE_MS = 100;
+
+/** A call on the socket failed. `errno` is Linux's. */
+export class SocketError extends Error {
+  readonly errno: number;
+
+  constructor(what: string, errno: number) {
+    super(`${what}: ${ERRNO_NAMES.get(errno) ?? `errno ${errno}`}`);
+    this.errno = errno;
+  }
+}
+
+const ERRNO_NAMES = new Map([
+  [9, 'EBADF'],
+  [14, 'EFAULT'],
+  [32, 'EPIPE'],
+  [104, 'ECONNRESET'],
+  [107, 'ENOTCONN'],
+  [110, 'ETIMEDOUT'],
+  [111, 'ECONNREFUSED'],
+  [113, 'EHOSTUNREACH'],
+]);
+
+/** What `receive` says at the end of the stream. */
+export const END = -1;
+
+/** What a blocking channel needs of its socket. */
+export type ChannelSocket = Pick<BlockingSocket, 'send' | 'receive' | 'receiveNow' | 'end'>;
+
+/** A connected stream socket whose thread waits inside the kernel, in slices. */
+export class BlockingSocket {
+  readonly #calls: SystemCalls;
+  readonly #fd: number;
+  #closed = false;
+
+  /** Takes over a descriptor. @throws SocketError when it cannot be made to block */
+  constructor(calls: SystemCalls, fd: number) {
+    this.#calls = calls;
+    this.#fd = fd;
+    if (!calls.setBlocking(fd, SLICE_MS)) throw new SocketError('the socket cannot be set up', calls.errno());
+  }
+
+  /**
+   * Sends what the kernel takes within a slice and leaves that out of the vector.
+   *
+   * @returns bytes sent, perhaps 0
+   * @throws SocketError when the connection is gone
+   */
+  send(vector: IoVector): number {
+    return this.#moved(
+      'sendmsg',
+      vector,
+      this.#calls.sendMessage(this.#fd, vector.message, MessageFlag.noSignal),
+    );
+  }
+
+  /**
+   * Fills the vector as far as bytes come within a slice.
+   *
+   * @returns bytes received, perhaps 0, or END
+   * @throws SocketError when the connection is gone
+   */
+  receive(vector: IoVector): number {
+    const bytes = this.#calls.receiveMessage(this.#fd, vector.message, MessageFlag.waitAll);
+    return bytes === 0 ? END : this.#moved('recvmsg', vector, bytes);
+  }
+
+  /** As `receive`, of what is there already. */
+  receiveNow(vector: IoVector): number {
+    const bytes = this.#calls.receiveMessage(this.#fd, vector.message, MessageFlag.dontWait);
+    return bytes === 0 ? END : this.#moved('recvmsg', vector, bytes);
+  }
+
+  /** Tells the peer that nothing more comes. */
+  end(): void {
+    this.#calls.shutdownSend(this.#fd);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    closeSync(this.#fd);
+  }
+
+  #moved(what: string, vector: IoVector, bytes: number): number {
+    if (bytes >= 0) {
+      vector.advance(bytes);
+      return bytes;
+    }
+    const errno = this.#calls.errno();
+    if (errno === Errno.again || errno === Errno.interrupted) return 0;
+    throw new SocketError(what, errno);
+  }
+}
+
+/**
+ * A descriptor of our own for a connected socket; the socket itself is closed. Undefined when the socket has
+ * none any more.
+ */
+export function takeDescriptor(calls: SystemCalls, socket: Socket): number | undefined {
+  const handle = (socket as Socket & { _handle: { fd?: number } | null })._handle;
+  const fd = handle?.fd ?? -1;
+  const own = fd < 0 ? -1 : calls.dup(fd);
+  socket.destroy();
+  return own < 0 ? undefined : own;
+}
