@@ -1,5 +1,6 @@
 import { MigrationError } from '@pageferry/core';
 import { Command, CommanderError } from 'commander';
+import { defineBench } from './commands/bench.ts';
 import { defineDemo } from './commands/demo.ts';
 import { defineExtract } from './commands/extract.ts';
 import { defineInspect } from './commands/inspect.ts';
@@ -30,6 +31,8 @@ Examples:
       give it to a QEMU started with -incoming
   pageferry extract vm.img --block pc.ram --out ram.raw
       take a RAM block out
+  pageferry bench vm.img
+      which compression to migrate it with
 `;
 
 /**
@@ -60,8 +63,8 @@ export async function runProgram(
       outputError: () => {},
     })
     .addHelpText('after', GENERAL_HELP);
-  const context: Context = { output, signal: interrupt.signal };
-  for (const define of [defineDemo, defineReceive, defineSend, defineInspect, defineExtract]) {
+  const context: Context = { output, signal: interrupt.signal, version: streams.version };
+  for (const define of [defineDemo, defineReceive, defineSend, defineInspect, defineExtract, defineBench]) {
     define(program, context).option('--json', 'JSON lines on stdout, text for people on stderr');
   }
   try {

@@ -1,0 +1,1 @@
+export { renderBenchHtml } from './page.ts';
