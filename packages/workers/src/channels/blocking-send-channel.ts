@@ -6,7 +6,7 @@ import { type ChannelSocket, END } from '../system/blocking-socket.ts';
 import { IoVector } from '../system/io-vector.ts';
 import type { SystemCalls } from '../system/system-calls.ts';
 import type { ChannelCells } from './channel-cells.ts';
-import { createJob, type Job, JobKind, JobRing } from './job-ring.ts';
+import { createJob, createOwnJob, JobKind, JobRing } from './job-ring.ts';
 import { checkPayload, copyPages, type PacketBuilder } from './packet-builder.ts';
 import { PacketSlot } from './packet-slot.ts';
 import { givenUp, lostConnection, PEER_END_GRACE_MS } from './peer-errors.ts';
@@ -24,12 +24,22 @@ export interface BlockingSendChannelParts {
   readonly calls: SystemCalls;
   readonly socket: ChannelSocket;
   readonly cells: ChannelCells;
+  /** The other channels of this side, whose pages are sent here when they do not get on. */
+  readonly others: readonly ChannelCells[];
   readonly words: PoolWords;
   readonly builder: PacketBuilder;
   /** Synchronous; absent for none. */
   readonly compressor: PageCompressor | undefined;
   /** Bytes of the channel that were sent already: its handshake. */
   readonly offset: number;
+}
+
+/** Jobs in another channel's queue that it will not get to soon: one may be about to be taken. */
+const MIN_QUEUE_TO_STEAL = 2;
+
+interface JobSource {
+  readonly cells: ChannelCells;
+  readonly ring: JobRing;
 }
 
 /**
@@ -40,6 +50,11 @@ export interface BlockingSendChannelParts {
 export class BlockingSendChannel {
   readonly #parts: BlockingSendChannelParts;
   readonly #ring: JobRing;
+  readonly #own: JobSource;
+  readonly #others: readonly JobSource[];
+  readonly #job = createOwnJob();
+  /** The job at the head of the ring that is none of pages. */
+  readonly #control = createJob();
   readonly #slot = new PacketSlot();
   readonly #vector: IoVector;
   readonly #discard: IoVector;
@@ -55,6 +70,8 @@ export class BlockingSendChannel {
     const { calls } = parts;
     this.#parts = parts;
     this.#ring = new JobRing(parts.cells);
+    this.#own = { cells: parts.cells, ring: this.#ring };
+    this.#others = parts.others.map((cells) => ({ cells, ring: new JobRing(cells) }));
     // The header, and at worst a piece for each page.
     this.#vector = new IoVector(calls, 1 + MULTIFD_PAGES_PER_PACKET);
     this.#discard = new IoVector(calls, 1);
@@ -66,7 +83,6 @@ export class BlockingSendChannel {
   /** Returns when the channel was ended or cancelled. Throws its error. */
   async run(): Promise<void> {
     const { cells, words, socket } = this.#parts;
-    const job = createJob();
     let breathAtMs = performance.now() + BREATH_MS;
     let idleSinceMs = performance.now();
     while (!words.cancelled) {
@@ -79,39 +95,72 @@ export class BlockingSendChannel {
         throw givenUp(this.#parts.channel, cells.bytes);
       }
       const seen = cells.workerBell.count;
-      if (!this.#ring.peek(job)) {
+      const owner = this.#takePages();
+      if (owner !== undefined) {
+        this.#sendPages(owner, nowMs - idleSinceMs);
+        idleSinceMs = performance.now();
+      } else if (!this.#ring.peek(this.#control)) {
+        words.coordinatorBell.ring();
         if (!cells.workerBell.wait(seen, IDLE_SLICE_MS)) this.#watchPeer();
-        continue;
-      }
-      if (job.kind === JobKind.end) {
+      } else if (this.#control.kind === JobKind.sync) {
+        this.#sendSync();
+      } else if (this.#control.kind === JobKind.end) {
         socket.end();
         return;
       }
-      this.#send(job, nowMs - idleSinceMs);
-      idleSinceMs = performance.now();
     }
   }
 
-  #send(job: Job, waitedMs: number): void {
-    const { cells, words, builder, compressor } = this.#parts;
+  /** Takes pages to send: this channel's own, or those of one that does not get on. Returns whose they were. */
+  #takePages(): JobSource | undefined {
+    const { cells } = this.#parts;
+    if (this.#ring.claim(this.#job)) return this.#own;
+    // At a SYNC the others' last jobs are all that is left of the pass.
+    const least = this.#ring.length === 0 ? MIN_QUEUE_TO_STEAL : 1;
+    for (const other of this.#others) {
+      if (other.ring.steal(this.#job, cells.syncs, least)) return other;
+    }
+    return undefined;
+  }
+
+  #sendPages(owner: JobSource, waitedMs: number): void {
+    const { words, builder, compressor } = this.#parts;
     const { packet } = this.#slot;
+    if (owner.ring.isHalfEmpty) words.coordinatorBell.ring();
+    this.#begin();
+    const block = builder.pages(packet, this.#job);
+    if (packet.normalPages > 0) {
+      if (compressor === undefined) this.#addRaw(block);
+      else this.#addCompressed(this.#job.block, block, compressor);
+    }
+    const writeMs = this.#finish(owner.cells);
+    compressor?.observe?.(waitedMs, writeMs, packet.payloadBytes);
+  }
+
+  #sendSync(): void {
+    const { cells, builder } = this.#parts;
+    this.#begin();
+    builder.sync(this.#slot.packet);
+    // In this order: see JobRing.steal.
+    cells.countSync();
+    this.#ring.shift();
+    this.#finish(cells);
+  }
+
+  #begin(): void {
     this.#vector.clear();
     this.#vector.add(this.#headerAddress, MULTIFD_PACKET_BYTES);
-    if (job.kind === JobKind.sync) builder.sync(packet);
-    else {
-      const block = builder.pages(packet, job);
-      if (packet.normalPages > 0) {
-        if (compressor === undefined) this.#addRaw(block);
-        else this.#addCompressed(job.block, block, compressor);
-      }
-    }
-    // Frees the job's place, and wakes the coordinator when it may be waiting for some.
-    if (this.#ring.shift()) words.coordinatorBell.ring();
-    encodeMultifdPacket(packet, this.#slot.header);
+  }
+
+  /** Sends the packet, and counts the job as done for the channel that it was given to. Returns the time it took, ms. */
+  #finish(owner: ChannelCells): number {
+    const { cells, words } = this.#parts;
+    const { packet, header } = this.#slot;
+    encodeMultifdPacket(packet, header);
     const writeMs = this.#write();
-    compressor?.observe?.(waitedMs, writeMs, packet.payloadBytes);
     cells.count(MULTIFD_PACKET_BYTES + packet.payloadBytes, 1, packet.normalPages, packet.zeroPages);
-    if (cells.complete()) words.coordinatorBell.ring();
+    if (owner.complete()) words.coordinatorBell.ring();
+    return writeMs;
   }
 
   /** Straight from guest RAM: a page that changes meanwhile is dirty again. */

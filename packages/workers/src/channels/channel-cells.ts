@@ -2,7 +2,8 @@ import type { ChannelStats } from '@pageferry/core';
 import { Bell } from './bell.ts';
 
 /*
- * Shared memory of one channel. Each word and each counter has one writer.
+ * Shared memory of one channel. Each word and each counter has one writer, but for the jobs that another channel's
+ * worker takes over.
  *
  *     0  i32     state                                       worker
  *     4  i32     bell of the worker: something to do          coordinator
@@ -10,7 +11,7 @@ import { Bell } from './bell.ts';
  *    12  i32     jobs taken (JobRing)                         worker
  *    16  i32     jobs whose bytes were handed to the kernel   worker
  *    20  i32     jobs that a flush waits for                  coordinator
- *    24  i32     SYNC packets read                            worker
+ *    24  i32     SYNC packets read or sent                    worker
  *    64  f64[5]  bytes, packets, normal pages, zero pages, stalled ms   worker
  *   128  ...     slots of the JobRing (senders only)
  */
@@ -84,7 +85,7 @@ export class ChannelCells {
     return ((this.completed - target) | 0) >= 0;
   }
 
-  /** SYNC packets read since the start. */
+  /** SYNC packets read, or sent, since the start. */
   get syncs(): number {
     return Atomics.load(this.words, SYNCS);
   }

@@ -23,11 +23,14 @@ const HEAD_WORDS = 4;
 const SLOT_WORDS = HEAD_WORDS + MULTIFD_PAGES_PER_PACKET;
 
 /**
- * Jobs of one channel in shared memory: one thread pushes, another takes, neither waits here. 32 packets are
+ * Jobs of one channel in shared memory: one thread pushes, another takes (`peek` and `shift`), neither waits here.
+ * Where other channels' threads may take pages as well, all of them `claim` and `steal`. 32 packets are
  * 16 MiB of pages: enough that waking the coordinator is rare, and little enough that a page is not sent long
  * after it was found dirty.
  */
 const SLOTS = 32;
+/** More claims than this between a claim and the look at the length are made up for when the ring is empty. */
+const CLAIMS_AT_ONCE = 4;
 export const JOB_RING_BYTES = SLOTS * SLOT_WORDS * 4;
 
 export class JobRing {
@@ -91,6 +94,58 @@ export class JobRing {
     Atomics.store(words, TAKEN, (Atomics.load(words, TAKEN) + 1) | 0);
     return this.length === SLOTS / 2;
   }
+
+  /**
+   * Takes the oldest job if it is one of pages, by copying it to `job`.
+   *
+   * @param least jobs that must be there
+   */
+  claim(job: Job, least = 1): boolean {
+    const { words } = this.#cells;
+    for (;;) {
+      const taken = Atomics.load(words, TAKEN);
+      if (((Atomics.load(words, QUEUED) - taken) | 0) < least) return false;
+      if (!this.#copy(taken, job)) return false;
+      // A slot is written again only after it was taken, so a copy that counts is whole.
+      if (Atomics.compareExchange(words, TAKEN, taken, (taken + 1) | 0) === taken) return true;
+    }
+  }
+
+  /**
+   * As `claim`, by the thread of another channel that has sent `syncs` SYNC packets. It may take no page from behind
+   * a SYNC that it has not sent itself, nor from before one that it has: the destination would place an old page
+   * after a new one.
+   */
+  steal(job: Job, syncs: number, least: number): boolean {
+    const { words } = this.#cells;
+    const taken = Atomics.load(words, TAKEN);
+    if (((Atomics.load(words, QUEUED) - taken) | 0) < least) return false;
+    // The owner counts a SYNC before it takes it: while `taken` stands, this count is that of the job.
+    if (this.#cells.syncs !== syncs || !this.#copy(taken, job)) return false;
+    return Atomics.compareExchange(words, TAKEN, taken, (taken + 1) | 0) === taken;
+  }
+
+  /** Whether it has become half empty by one of the last few claims: worth waking a waiting producer for. */
+  get isHalfEmpty(): boolean {
+    const { length } = this;
+    return length <= SLOTS / 2 && length > SLOTS / 2 - CLAIMS_AT_ONCE;
+  }
+
+  #copy(taken: number, job: Job): boolean {
+    const at = (taken >>> 0) % SLOTS;
+    const base = at * SLOT_WORDS;
+    if (this.#slots[base] !== JobKind.pages) return false;
+    job.block = this.#slots[base + 1]!;
+    job.count = Math.min(this.#slots[base + 2]!, MULTIFD_PAGES_PER_PACKET);
+    const pages = this.#pages[at]!;
+    for (let i = 0; i < job.count; i++) job.pages[i] = pages[i]!;
+    return true;
+  }
+}
+
+/** A job with memory of its own for the pages, for `claim` and `steal`. */
+export function createOwnJob(): Job {
+  return { kind: JobKind.pages, block: 0, count: 0, pages: new Uint32Array(MULTIFD_PAGES_PER_PACKET) };
 }
 
 /** A job as `peek` shows it; `pages` is a view of the slot, valid until `shift`. */

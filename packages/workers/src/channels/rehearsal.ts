@@ -1,5 +1,8 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { MessageChannel } from 'node:worker_threads';
 import { BlockView, RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { connectSocket, parseUri, type SocketAddress } from '@pageferry/core/transport';
 import {
   createMultifdPacket,
   encodeMultifdPacket,
@@ -7,7 +10,7 @@ import {
   MULTIFD_PAGES_PER_PACKET,
 } from '@pageferry/core/wire';
 import type { PageCompressor } from '../codecs/codec.ts';
-import { type ChannelSocket, END } from '../system/blocking-socket.ts';
+import { BlockingSocket, type ChannelSocket, END, takeDescriptor } from '../system/blocking-socket.ts';
 import type { SystemCalls } from '../system/system-calls.ts';
 import { BlockingReceiveChannel } from './blocking-receive-channel.ts';
 import { BlockingSendChannel } from './blocking-send-channel.ts';
@@ -24,6 +27,7 @@ import { PoolWords } from './pool-words.ts';
 const BLOCK_PAGES = 2 * MULTIFD_PAGES_PER_PACKET;
 const PACKETS = 1500;
 const COMPRESSED_PACKETS = 8;
+const CONNECT_LIMIT_MS = 1000;
 const NAME = 'rehearsal';
 
 /** Rehearses a sending channel, with a few packets for the compressor. */
@@ -31,9 +35,28 @@ export async function rehearseSending(
   calls: SystemCalls,
   compressor: PageCompressor | undefined,
 ): Promise<void> {
+  await connectOnce(calls).catch(() => {
+    // Nothing depends on it.
+  });
   const block = content();
   await send(calls, block, PACKETS, undefined);
   if (compressor !== undefined) await send(calls, block, COMPRESSED_PACKETS, compressor);
+}
+
+/** The first connection of a thread takes ten times as long as the next. */
+async function connectOnce(calls: SystemCalls): Promise<void> {
+  const server = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const address = parseUri(`tcp:127.0.0.1:${port}`) as SocketAddress;
+    const socket = await connectSocket(address, { timeoutMs: CONNECT_LIMIT_MS });
+    socket.on('error', () => {});
+    const fd = takeDescriptor(calls, socket);
+    if (fd !== undefined) new BlockingSocket(calls, fd).close();
+  } finally {
+    server.close();
+  }
 }
 
 async function send(
@@ -64,7 +87,7 @@ async function send(
     end() {},
   };
   refill();
-  const parts = { channel: NAME, calls, cells, words, builder, compressor, offset: 0 };
+  const parts = { channel: NAME, calls, cells, others: [], words, builder, compressor, offset: 0 };
   await new BlockingSendChannel({ ...parts, socket }).run();
 }
 

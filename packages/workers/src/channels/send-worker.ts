@@ -33,6 +33,8 @@ export interface SendTask {
   readonly io: ChannelIo;
   readonly blocks: readonly RamBlockMemory[];
   readonly cells: SharedArrayBuffer;
+  /** The cells of the other channels. */
+  readonly others: readonly SharedArrayBuffer[];
   readonly words: SharedArrayBuffer;
 }
 
@@ -83,6 +85,7 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
         ...parts,
         calls,
         socket: blocking,
+        others: task.others.map((other) => new ChannelCells(other)),
         offset: MULTIFD_HANDSHAKE_BYTES,
       }).run();
     }

@@ -95,6 +95,7 @@ class ThreadedPageSender implements PageSender, WarmUp {
           byteOffset,
         })),
         cells: cells.buffer,
+        others: this.#cells.filter((other) => other !== cells).map(({ buffer }) => buffer),
         words: this.#pool.words.buffer,
       };
       this.#pool.run(name, task);

@@ -52,20 +52,20 @@ const START_MS = 4;
  * where threads lose their processors, to the receiver for instance: each time that the link goes unused it
  * falls by a factor, and it comes back over the time after that.
  */
-const MOST_USE = 0.96;
+const MOST_USE = 0.9;
 const LEAST_USE = 0.2;
 const USE_FACTOR = 0.93;
 const USE_BACK_MS = 1000;
 /** How often it falls while the link stays unused, ms. */
 const USE_STEP_MS = 20;
 /** How long thread and link may be apart until the price is e times another, ms, and in packets at least. */
-const BALANCE_MS = 20;
+const BALANCE_MS = 10;
 const BALANCE_PACKETS = 6;
 /** The price stays between those for links this many times faster and slower than the one that was measured. */
 const FASTER = 2;
 const SLOWER = 1.25;
 /** Beyond the price at which two codecs cost the same, so that it is clearly one of them. */
-const PRICE_MARGIN = 2;
+const PRICE_MARGIN = 1.5;
 /** What a saved byte is worth more when even the hardest codec leaves the thread idle. */
 const MOST_FACTOR = 4;
 /** A link that had nothing to carry for this long, ms and packets, is not what limits the channel. */

@@ -58,8 +58,8 @@ export const CODECS: { readonly [name in MultifdCompression]: Codec } = {
     methodFlag: MultifdFlag.adaptive,
     knownToQemu: false,
     // What does its zstd; its lz4 is lz4-napi's.
-    compressBackends: ['minizlib'],
-    decompressBackends: ['minizlib'],
+    compressBackends: ['libzstd', 'minizlib'],
+    decompressBackends: ['libzstd', 'minizlib'],
   },
 };
 
@@ -119,7 +119,10 @@ export async function createCompressor(
     }
     case 'libzstd': {
       const library = await loadLibZstd();
-      if (library !== undefined) return createFrameCompressor(library, level!);
+      if (library !== undefined && codec.name === 'adaptive')
+        return (await load(codec, () => import('./adaptive.ts'))).createAdaptiveCompressor(library);
+      const frames = library !== undefined && (backend !== undefined || level! <= MAX_DEFAULT_FRAME_LEVEL);
+      if (frames) return createFrameCompressor(library, level!);
       if (backend === undefined) return createCompressor(codec, level, 'minizlib');
       throw noLibZstd();
     }
@@ -152,7 +155,10 @@ export async function createDecompressor(
     }
     case 'libzstd': {
       const library = await loadLibZstd();
+      if (library !== undefined && codec.name === 'adaptive')
+        return (await load(codec, () => import('./adaptive.ts'))).createAdaptiveDecompressor(library);
       if (library !== undefined) return createFrameDecompressor(library);
+      if (backend === undefined) return createDecompressor(codec, 'minizlib');
       throw noLibZstd();
     }
     case 'pako':
@@ -161,6 +167,12 @@ export async function createDecompressor(
       return (await load(codec, () => import('./lz4.ts'))).createLz4Decompressor();
   }
 }
+
+/**
+ * Above it a frame per packet costs more bytes than the time is worth: those levels live from a window over many
+ * packets (measured in docs/codecs.md).
+ */
+const MAX_DEFAULT_FRAME_LEVEL = 3;
 
 function noLibZstd(): MigrationError {
   return new MigrationError('unsupported', 'backend libzstd cannot be used on this platform', {
