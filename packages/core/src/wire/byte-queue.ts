@@ -86,6 +86,17 @@ export class ByteQueue {
     return this.#current.subarray(this.#at, this.#at + count);
   }
 
+  /** Where the next `count` bytes begin in `memory`, without consuming them; valid until the next call. They must be there. */
+  locate(count: number): number {
+    this.#joinUpTo(count);
+    return this.#at;
+  }
+
+  /** What the bytes that `locate` found lie in. */
+  get memory(): Uint8Array {
+    return this.#current;
+  }
+
   /** The byte `index` places ahead, not consumed. */
   peekU8(index = 0): number {
     this.#joinUpTo(index + 1);

@@ -10,6 +10,7 @@ export {
   type DeviceSection,
   type DeviceStateMessage,
   type MappedRamHeader,
+  type PageSink,
   type RamBlockDescriptor,
   RamFlag,
   type RamPageMessage,

@@ -118,6 +118,16 @@ export interface RamPageMessage {
   data: Uint8Array;
 }
 
+/**
+ * Takes pages as they are decoded, instead of messages: nothing is allocated for a page then. The bytes are valid
+ * during the call.
+ */
+export interface PageSink {
+  /** @param at where the page of 4096 bytes starts in `bytes` */
+  page(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number): void;
+  zero(blockIndex: number, pageIndex: number): void;
+}
+
 export interface DeviceStateMessage {
   readonly type: 'device-state';
   readonly sections: readonly DeviceSection[];

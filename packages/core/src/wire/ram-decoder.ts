@@ -1,6 +1,12 @@
 import type { MigrationError } from '../error.ts';
 import type { ByteQueue } from './byte-queue.ts';
-import { type RamBlockDescriptor, RamFlag, type RamPageMessage, type StreamMessage } from './messages.ts';
+import {
+  type PageSink,
+  type RamBlockDescriptor,
+  RamFlag,
+  type RamPageMessage,
+  type StreamMessage,
+} from './messages.ts';
 import { RAM_FLAG_MASK } from './ram-records.ts';
 import { decodeText, hex, hexOf } from './text.ts';
 
@@ -8,6 +14,9 @@ const PAGE_BYTES = 4096;
 const WORD_BYTES = 8;
 /** Offsets are below 2^53. */
 const MAX_HIGH_WORD = 0x200000;
+
+/** A record that the sink has taken. */
+const SUNK = Symbol('sunk');
 
 /** Flags of records that belong to capabilities that pageferry does not have. */
 const UNSUPPORTED: ReadonlyMap<number, string> = new Map([
@@ -21,7 +30,7 @@ const UNSUPPORTED: ReadonlyMap<number, string> = new Map([
  * the block of the last page record, which CONTINUE refers to.
  *
  * A record is small, so it is looked at in place until all of it is there: no state within a record, and no
- * generator on the path of the pages. A page costs one view; its message object is reused.
+ * generator on the path of the pages. A page costs one view, its message object being reused; with a sink nothing.
  */
 export class RamDecoder {
   readonly #queue: ByteQueue;
@@ -32,8 +41,17 @@ export class RamDecoder {
   #current = -1;
   #expected = '';
 
-  constructor(queue: ByteQueue, blocks: readonly RamBlockDescriptor[], mappedRam: boolean) {
+  readonly #sink: PageSink | undefined;
+
+  /** @param sink takes the pages; without one they are messages */
+  constructor(
+    queue: ByteQueue,
+    blocks: readonly RamBlockDescriptor[],
+    mappedRam: boolean,
+    sink: PageSink | undefined,
+  ) {
     this.#queue = queue;
+    this.#sink = sink;
     this.#blocks = blocks;
     this.#indexByName = new Map(blocks.map((block, index) => [block.idstr, index]));
     this.#mappedRam = mappedRam;
@@ -45,10 +63,17 @@ export class RamDecoder {
   }
 
   /**
-   * The next record, or undefined when not all of it is there.
+   * The next record that is a message, or undefined when not all of one is there.
    * @throws MigrationError `unknown-flag`, `unsupported`, `bad-section`, `unknown-block`, `bad-page`
    */
   next(): StreamMessage | undefined {
+    for (;;) {
+      const message = this.#record();
+      if (message !== SUNK) return message;
+    }
+  }
+
+  #record(): StreamMessage | typeof SUNK | undefined {
     const queue = this.#queue;
     if (!queue.has(WORD_BYTES)) return this.#wait('a RAM record');
     const high = queue.peekU32();
@@ -74,11 +99,19 @@ export class RamDecoder {
       this.#checkFill(headBytes);
       queue.skip(headBytes + 1);
       this.#current = block;
-      return { type: 'ram-zero', blockIndex: block, pageIndex };
+      if (this.#sink === undefined) return { type: 'ram-zero', blockIndex: block, pageIndex };
+      this.#sink.zero(block, pageIndex);
+      return SUNK;
     }
     if (!queue.has(headBytes + PAGE_BYTES)) return this.#wait('the 4096 bytes of a page');
     queue.skip(headBytes);
     this.#current = block;
+    if (this.#sink !== undefined) {
+      const at = queue.locate(PAGE_BYTES);
+      this.#sink.page(block, pageIndex, queue.memory, at);
+      queue.skip(PAGE_BYTES);
+      return SUNK;
+    }
     const page = this.#page;
     page.blockIndex = block;
     page.pageIndex = pageIndex;

@@ -6,6 +6,7 @@ import { refusedIterable } from './iterables.ts';
 import {
   Command,
   type ConfigurationSection,
+  type PageSink,
   type SectionHeader,
   SectionType,
   type StreamMessage,
@@ -31,6 +32,8 @@ export interface StreamDecoderOptions {
   readonly maxDeviceStateBytes?: number;
   /** Absolute offset of the first byte: where the stream starts in a file. 0 by default. */
   readonly offset?: number;
+  /** Takes the pages of RAM sections; `ram-page` and `ram-zero` do not come then. */
+  readonly pages?: PageSink;
 }
 
 /**
@@ -64,10 +67,12 @@ export class StreamDecoder extends QueueDecoder<StreamMessage> {
   readonly #iterables = new Map<number, { readonly idstr: string; ended: boolean }>();
   #ram: RamDecoder | undefined;
   readonly #early: SectionHeader[] = [];
+  readonly #pages: PageSink | undefined;
   #done = false;
 
   constructor(options: StreamDecoderOptions = {}) {
     super(options.channel ?? 'main', options.offset);
+    this.#pages = options.pages;
     this.#configuration = options.configuration ?? true;
     this.#footers = options.footers ?? true;
     this.#maxDeviceStateBytes = options.maxDeviceStateBytes ?? DEFAULT_MAX_DEVICE_STATE_BYTES;
@@ -142,7 +147,7 @@ export class StreamDecoder extends QueueDecoder<StreamMessage> {
     const mappedRam = this.#capabilities.includes('mapped-ram');
     const ignoreShared = this.#capabilities.includes('x-ignore-shared');
     const { totalBytes, blocks } = yield* decodeRamBlocks(queue, { mappedRam, ignoreShared });
-    this.#ram = new RamDecoder(queue, blocks, mappedRam);
+    this.#ram = new RamDecoder(queue, blocks, mappedRam, this.#pages);
     yield { type: 'ram-blocks', totalBytes, blocks };
     yield* this.#records(this.#ram, section.sectionId);
   }
