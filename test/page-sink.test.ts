@@ -36,7 +36,7 @@ function decode(bytes: Uint8Array, step: number, withSink: boolean): Seen {
   return seen;
 }
 
-for (const fixture of listFixtures().filter(({ path }) => path.endsWith('/plain'))) {
+for (const fixture of listFixtures().filter(({ path }) => /\/precopy(-iterations)?$/.test(path))) {
   test(`${fixture.path}: pages by sink and by message`, () => {
     const bytes = readConnection(fixture, 0);
     const expected = decode(bytes, 1 << 20, false);
