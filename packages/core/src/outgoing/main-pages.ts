@@ -5,6 +5,21 @@ import { RamFlag } from '../wire/messages.ts';
 import { encodePageHeader } from '../wire/ram-records.ts';
 import { encodeCountedString } from '../wire/text.ts';
 
+/** Writes page records to the main channel. */
+export interface MainPageWriter {
+  readonly normalPages: number;
+  readonly zeroPages: number;
+  /** Whether a page is all zero now. */
+  isZero(blockIndex: number, page: number): boolean;
+  /** Queues one raw page. Returns false when the caller must await `drained()` before the next. */
+  addPage(blockIndex: number, page: number): boolean;
+  /** Queues one ZERO record; as `addPage`. */
+  addZero(blockIndex: number, page: number): boolean;
+  drained(): Promise<void>;
+  /** Hands everything to the channel, so that something else can be written behind it. */
+  flush(): void;
+}
+
 /**
  * Page records on the main channel. They are gathered with their headers into large buffers: one copy of a
  * page costs less than two more pieces of a vectored write.
@@ -17,7 +32,7 @@ const BUFFER_COUNT = 16;
 /** A ZERO or PAGE word, a counted name, and a page. */
 const RECORD_LIMIT_BYTES = 8 + 256 + TARGET_PAGE_BYTES;
 
-export class MainPages {
+export class MainPages implements MainPageWriter {
   normalPages = 0;
   zeroPages = 0;
   readonly #channel: ByteChannel;
@@ -60,6 +75,10 @@ export class MainPages {
     this.#used = at + 1;
     this.zeroPages++;
     return this.#used + RECORD_LIMIT_BYTES <= BUFFER_BYTES || this.flush();
+  }
+
+  drained(): Promise<void> {
+    return this.#channel.drained();
   }
 
   /** Hands the gathered records to the channel, so that something else can be written behind them. */

@@ -3,11 +3,12 @@ import type { MigrationResult, MigrationStatus, Progress } from '../control/prog
 import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
 import type { Guest } from '../guest/contract.ts';
-import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import { type RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { PageSender } from '../page-channels.ts';
 import type { ByteChannel, SeekableChannel } from '../transport/byte-channel.ts';
 import { Convergence } from './convergence.ts';
 import { GuestSwitch } from './guest-switch.ts';
+import type { MainPageWriter } from './main-pages.ts';
 import { MainStreamWriter } from './main-stream.ts';
 import { MappedRamStreamWriter } from './mapped-ram-stream.ts';
 import { Pacer } from './pacer.ts';
@@ -25,6 +26,8 @@ export interface OutgoingParts {
   connect(signal: AbortSignal): Promise<ByteChannel>;
   /** Makes the page channels; called only with multifd or mapped-ram. */
   createSender?(switches: ProtocolSwitches): PageSender;
+  /** Writes the pages of a main channel without multifd; `MainPages` if absent or if it gives undefined. */
+  createMainPages?(channel: ByteChannel, blocks: readonly RamBlock[]): MainPageWriter | undefined;
   /** When the migration was asked for, on this thread's `performance.now()`; now if absent. */
   readonly startMs?: number;
   onStatus?(status: MigrationStatus): void;
@@ -159,6 +162,7 @@ export class OutgoingMigration {
       switches,
       pacer,
       sender: this.#sender,
+      mainPages: this.#sender ? undefined : this.#parts.createMainPages?.(channel, ram.blocks),
       signal,
       wireBytes,
     });

@@ -3,7 +3,7 @@ import type { PageSender } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type { DeviceSection } from '../wire/messages.ts';
 import { encodeEos, encodeMultifdFlush } from '../wire/ram-records.ts';
-import { MainPages } from './main-pages.ts';
+import { MainPages, type MainPageWriter } from './main-pages.ts';
 import type { MainStreamWriter } from './main-stream.ts';
 import { type Pacer, WINDOW_MS } from './pacer.ts';
 import type { RamIteration } from './ram-iteration.ts';
@@ -16,6 +16,8 @@ interface PageFlowParts {
   readonly switches: ProtocolSwitches;
   readonly pacer: Pacer;
   readonly sender: PageSender | undefined;
+  /** Writes the pages of the main channel, if not `MainPages`. */
+  readonly mainPages: MainPageWriter | undefined;
   readonly signal: AbortSignal;
   /** Bytes on the wire so far, all channels. */
   wireBytes(): number;
@@ -31,7 +33,7 @@ const BREATH_MS = 20;
  * with the sync points between main channel and page channels at the places that the destination expects.
  */
 export class PageFlow {
-  readonly main: MainPages;
+  readonly main: MainPageWriter;
   /** Pages handed to page channels since the start. */
   #submittedPages = 0;
   readonly #parts: PageFlowParts;
@@ -41,7 +43,7 @@ export class PageFlow {
 
   constructor(parts: PageFlowParts) {
     this.#parts = parts;
-    this.main = new MainPages(parts.channel, parts.ram.blocks);
+    this.main = parts.mainPages ?? new MainPages(parts.channel, parts.ram.blocks);
     this.#batchPages = parts.sender?.pagesPerSubmit ?? MAIN_BATCH_PAGES;
     this.#batch = new Uint32Array(this.#batchPages);
   }
@@ -136,7 +138,7 @@ export class PageFlow {
         detectZero && this.main.isZero(blockIndex, page)
           ? this.main.addZero(blockIndex, page)
           : this.main.addPage(blockIndex, page);
-      if (!room) await this.#wait(this.#parts.channel.drained());
+      if (!room) await this.#wait(this.main.drained());
     }
   }
 
@@ -146,7 +148,7 @@ export class PageFlow {
     for (let i = 0; i < count; i++) {
       const page = this.#batch[i]!;
       if (!this.main.isZero(blockIndex, page)) this.#batch[rest++] = page;
-      else if (!this.main.addZero(blockIndex, page)) await this.#wait(this.#parts.channel.drained());
+      else if (!this.main.addZero(blockIndex, page)) await this.#wait(this.main.drained());
     }
     return rest;
   }

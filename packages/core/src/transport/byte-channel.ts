@@ -24,6 +24,11 @@ export interface ByteChannel {
    * Writing after a failure does nothing; the failure is in `drained`, `flushed` and `failed`.
    */
   write(bytes: Uint8Array): boolean;
+  /**
+   * Lets `send` hand bytes to the kernel by the channel's descriptor, and counts what it returns. Gives undefined,
+   * without calling it, while anything is queued or after the end. Absent where there is no descriptor for it.
+   */
+  sendDirectly?(send: (fd: number) => number): number | undefined;
   /** Resolves when less than the high-water mark is queued. Rejects on failure. */
   drained(): Promise<void>;
   /** Resolves when everything written so far was handed to the kernel. Rejects on failure. */

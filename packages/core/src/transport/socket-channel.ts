@@ -84,6 +84,16 @@ export class SocketChannel implements ByteChannel {
     return this.#queue.write(bytes);
   }
 
+  sendDirectly(send: (fd: number) => number): number | undefined {
+    if (!this.#options.writable || this.#failing || this.#failure !== undefined) return undefined;
+    if (this.#closed !== undefined || this.#queue.queuedBytes > 0) return undefined;
+    const { fd = -1 } = (this.#socket as Socket & { _handle: { fd?: number } | null })._handle ?? {};
+    if (fd < 0) return undefined;
+    const bytes = send(fd);
+    if (bytes > 0) this.#queue.count(bytes);
+    return bytes;
+  }
+
   drained(): Promise<void> {
     return this.#queue.drained();
   }

@@ -64,6 +64,12 @@ export class WriteQueue {
     return this.queuedBytes < HIGH_WATER_BYTES;
   }
 
+  /** Counts bytes that went past the queue while it was empty. */
+  count(bytes: number): void {
+    this.#acceptedBytes += bytes;
+    this.#writtenBytes += bytes;
+  }
+
   drained(): Promise<void> {
     return this.#until(this.#acceptedBytes - HIGH_WATER_BYTES + 1);
   }

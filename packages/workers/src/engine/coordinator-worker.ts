@@ -16,7 +16,9 @@ import type { ChannelPool } from '../channels/channel-pool.ts';
 import { createThreadedPageReceiver, receivingPool } from '../channels/receiver.ts';
 import { createThreadedPageSender, sendingPool } from '../channels/sender.ts';
 import type { RamFile } from '../file-channels/ram-file.ts';
+import { loadSystemCalls } from '../system/system-calls.ts';
 import { installErrorTransfer } from './comlink.ts';
+import { DirectMainPages } from './direct-main-pages.ts';
 import { HandOver } from './hand-over.ts';
 import type { CoordinatorApi, Events, Preparation } from './protocol.ts';
 import { rehearse } from './rehearsal.ts';
@@ -49,6 +51,7 @@ const coordinator: CoordinatorApi = {
     const { connectTimeoutMs } = options;
     const socketAddress = options.multifd && !options.mappedRam ? requireSocket(address, uri) : undefined;
     const file = options.mappedRam ? await openRamFile(address, options) : undefined;
+    const system = await loadSystemCalls();
     const migration = new OutgoingMigration({
       // `calls` is a proxy: its members cannot be enumerated.
       guest: {
@@ -78,6 +81,10 @@ const coordinator: CoordinatorApi = {
         sender.warmUp();
         return sender;
       },
+      createMainPages: (channel, blocks) =>
+        system === undefined || channel.sendDirectly === undefined
+          ? undefined
+          : new DirectMainPages(system, channel, blocks),
       startMs: calledAtMs - performance.timeOrigin,
       onStatus: (status) => events.status(status),
       onHandOver: () => new HandOver(handOver).set(),

@@ -3,6 +3,8 @@ import { IncomingMigration } from '@pageferry/core/incoming';
 import { RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
 import { OutgoingMigration } from '@pageferry/core/outgoing';
 import { connect, listen, parseUri } from '@pageferry/core/transport';
+import { loadSystemCalls } from '../system/system-calls.ts';
+import { DirectMainPages } from './direct-main-pages.ts';
 
 const PAGES = 256;
 const LIMIT_MS = 2000;
@@ -26,6 +28,7 @@ export async function rehearse(): Promise<void> {
       listener,
     });
     const address = parseUri(listener.address);
+    const system = await loadSystemCalls();
     const outgoing = new OutgoingMigration({
       guest: {
         machine: 'pc-i440fx-10.0',
@@ -36,6 +39,7 @@ export async function rehearse(): Promise<void> {
         activate: async () => {},
       },
       options: resolveMigrateOptions(options),
+      createMainPages: (channel, blocks) => system && new DirectMainPages(system, channel, blocks),
       connect: (signal) => connect(address, { name: 'main', timeoutMs: LIMIT_MS, signal }),
     });
     await Promise.all([incoming.run(), outgoing.run()]);

@@ -9,6 +9,8 @@ export interface SystemCalls {
   sendMessage(fd: number, message: number, flags: number): number;
   /** recvmsg(2); returns the bytes received, 0 at the end, or -1 with `errno()`. */
   receiveMessage(fd: number, message: number, flags: number): number;
+  /** Waits until the descriptor takes bytes. Returns false after `timeoutMs`. */
+  waitWritable(fd: number, timeoutMs: number): boolean;
   /** shutdown(2) of the sending direction. */
   shutdownSend(fd: number): void;
   /** Calls on this descriptor wait, each at most `timeoutMs`. Returns false when that cannot be set. */
@@ -29,6 +31,7 @@ const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 const SHUT_WR = 1;
+const POLLOUT = 4;
 const MADV_HUGEPAGE = 14;
 
 export const Errno = { interrupted: 4, again: 11 } as const;
@@ -57,6 +60,7 @@ async function bind(): Promise<SystemCalls> {
   const setsockopt = libc.func(
     'int setsockopt(int fd, int level, int name, const void *value, uint32_t bytes)',
   );
+  const poll = libc.func('int poll(void *descriptors, unsigned long count, int timeout)');
   const shutdown = libc.func('int shutdown(int fd, int how)');
   const madvise = libc.func('int madvise(uintptr_t address, size_t bytes, int advice)');
   return {
@@ -67,6 +71,11 @@ async function bind(): Promise<SystemCalls> {
     receiveMessage: libc.func(
       'int64_t recvmsg(int fd, uintptr_t message, int flags)',
     ) as SystemCalls['receiveMessage'],
+    waitWritable(fd, timeoutMs) {
+      // struct pollfd: the descriptor, and 16 bits each of what is waited for and what was found.
+      const waited = new Int32Array([fd, POLLOUT]);
+      return poll(waited, 1, timeoutMs) !== 0;
+    },
     shutdownSend: (fd) => void shutdown(fd, SHUT_WR),
     setBlocking(fd, timeoutMs) {
       const flags: number = fcntl(fd, F_GETFL);

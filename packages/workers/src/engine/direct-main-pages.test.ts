@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import test from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { connect, parseUri } from '@pageferry/core/transport';
+import { encodeCountedString, encodePageHeader, RamFlag } from '@pageferry/core/wire';
+import { loadSystemCalls } from '../system/system-calls.ts';
+import { DirectMainPages } from './direct-main-pages.ts';
+
+const system = await loadSystemCalls();
+const skip = system === undefined ? 'no system calls on this platform' : false;
+
+async function connected() {
+  const server = createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const accepting = once(server, 'connection');
+  const { port } = server.address() as { port: number };
+  const channel = await connect(parseUri(`tcp:127.0.0.1:${port}`), { timeoutMs: 5000 });
+  const [peer] = (await accepting) as [Socket];
+  server.close();
+  return { channel, peer };
+}
+
+/** The bytes of a record as the format has them. */
+function record(block: RamBlock, named: boolean, page: number, zero: boolean): Buffer {
+  const bytes = Buffer.alloc(8 + 256 + TARGET_PAGE_BYTES);
+  const name = named ? encodeCountedString(block.idstr) : undefined;
+  const end = encodePageHeader(bytes, 0, name, page, zero ? RamFlag.zero : RamFlag.page);
+  if (zero) return bytes.subarray(0, end + 1);
+  const start = page * TARGET_PAGE_BYTES;
+  bytes.set(block.bytes.subarray(start, start + TARGET_PAGE_BYTES), end);
+  return bytes.subarray(0, end + TARGET_PAGE_BYTES);
+}
+
+test('records and other writes keep their order, whatever the kernel takes at once', { skip }, async () => {
+  const { channel, peer } = await connected();
+  const blocks = ['pc.ram', 'vga.vram'].map((name) => RamBlock.allocate(name, 4096 * TARGET_PAGE_BYTES));
+  for (const [b, block] of blocks.entries()) {
+    for (let page = 0; page < 4096; page++)
+      block.bytes.fill(1 + b + (page % 200), page * 4096, page * 4096 + 4096);
+  }
+  const pages = new DirectMainPages(system!, channel, blocks);
+  const expected: Buffer[] = [];
+  let last = -1;
+  // 24 MiB: far more than the buffers of a connection whose peer begins to read late.
+  const reading = delay(100).then(async () => {
+    const parts: Buffer[] = [];
+    for await (const chunk of peer) parts.push(chunk as Buffer);
+    return Buffer.concat(parts);
+  });
+  let normal = 0;
+  for (let i = 0; i < 8000; i++) {
+    const b = i % 1000 < 700 ? 0 : 1;
+    const page = (i * 7) % 4096;
+    const zero = i % 4 === 3;
+    expected.push(record(blocks[b]!, b !== last, page, zero));
+    last = b;
+    if (!zero) normal++;
+    if (!(zero ? pages.addZero(b, page) : pages.addPage(b, page))) await pages.drained();
+    if (i % 611 === 0) {
+      const other = Buffer.from(`between ${i}`);
+      pages.flush();
+      channel.write(other);
+      expected.push(other);
+    }
+  }
+  pages.flush();
+  const all = Buffer.concat(expected);
+  await channel.flushed();
+  assert.equal(channel.bytesWritten, all.length);
+  assert.deepEqual([pages.normalPages, pages.zeroPages], [normal, 8000 - normal]);
+  await Promise.all([channel.close(), reading.then((got) => assert.ok(got.equals(all)))]);
+});
+
+test('a connection that breaks rejects whoever waits for room', { skip }, async () => {
+  const { channel, peer } = await connected();
+  const block = RamBlock.allocate('pc.ram', 1024 * TARGET_PAGE_BYTES);
+  const pages = new DirectMainPages(system!, channel, [block]);
+  setTimeout(() => peer.resetAndDestroy(), 50);
+  await assert.rejects(
+    async () => {
+      for (let i = 0; ; i++) if (!pages.addPage(0, i % 1024)) await pages.drained();
+    },
+    { code: 'connection-lost' },
+  );
+  channel.destroy(new Error('the test is over'));
+});
