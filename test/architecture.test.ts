@@ -15,9 +15,10 @@ const CORE_ROOMS: Record<string, readonly string[]> = {
   guest: ['wire', 'memory'],
   transport: ['wire', 'memory'],
   capture: ['wire', 'memory', 'guest'],
-  forecast: ['wire', 'memory'],
   outgoing: ['wire', 'memory', 'control', 'guest', 'transport'],
   incoming: ['wire', 'memory', 'control', 'guest', 'transport'],
+  /** Asks the source's own class when it stops the guest. */
+  forecast: ['wire', 'memory', 'outgoing'],
   /** Stand-ins for the rooms' own tests; not published. */
   testing: ['wire', 'memory', 'guest', 'transport'],
 };

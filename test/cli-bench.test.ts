@@ -173,6 +173,7 @@ const wrong: [RegExp, ...string[]][] = [
   [/this backend.*lz4-napi/, '--codec', 'zlib', '--backend', 'minizlib,lz4-napi'],
   [/--memory is for the generated mix/, image, '--memory', '64M'],
   [/multiple of 4096/, '--memory', '1000'],
+  [/--kind is for an input/, '--kind', 'image'],
   [/both want stdout/, '--csv', '-', '--json'],
   [/working set is larger/, image, '--working-set', '1G', ...few],
 ];

@@ -36,6 +36,7 @@ const ways: { args: string[]; channels: number }[] = [
   { args: ['--multifd-compression', 'zlib', '--multifd-zlib-level', '3'], channels: 2 },
   { args: ['--multifd-compression', 'zstd', '--multifd-channels', '4'], channels: 4 },
   { args: ['--multifd-compression', 'lz4', '--multifd-channels', '1'], channels: 1 },
+  { args: ['--multifd-compression', 'adaptive', '--max-bandwidth', '30M'], channels: 2 },
 ];
 
 for (const { args, channels } of ways) {

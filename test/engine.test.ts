@@ -43,6 +43,7 @@ for (const [name, options] of [
   ['plain', {}],
   ['multifd', MULTIFD],
   ['multifd zstd', { ...MULTIFD, multifdCompression: 'zstd' }],
+  ['multifd adaptive', { ...MULTIFD, multifdCompression: 'adaptive' }],
 ] as const) {
   test(`${name}: from guest to guest, with progress on both sides`, async () => {
     const guest = new TestGuest();

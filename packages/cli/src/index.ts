@@ -34,4 +34,13 @@ export {
   type IncomingGuest,
   RunControl,
 } from '@pageferry/core/guest';
-export { type Migration, migrate, type Reception, type RunOptions, receive } from '@pageferry/workers';
+export {
+  type Engine,
+  type EngineOptions,
+  type Migration,
+  migrate,
+  prepareEngine,
+  type Reception,
+  type RunOptions,
+  receive,
+} from '@pageferry/workers';

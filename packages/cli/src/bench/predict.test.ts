@@ -78,7 +78,7 @@ test('a slow link wants compression, the cheapest that fills it; a fast one want
   assert.equal(fast!.codec, 'none');
   const [one, other] = recommendations.map(({ reason }) => reason);
   assert.match(one!, /^zstd 1, 1 thread \(ratio 2\.10\).*held back by the link.*without compression .*\.$/);
-  assert.match(other!, /^none, 1 thread .*the source's CPUs\.$/);
+  assert.match(other!, /^none, 1 thread .*the source\.$/);
 });
 
 test('lz4 is for two pageferrys: what to take with a QEMU is said', () => {

@@ -114,8 +114,8 @@ function choose(
 
 const HELD_BACK: Readonly<Record<Exclude<BenchPrediction['limitedBy'], 'dirty-rate'>, string>> = {
   link: 'the link',
-  compress: "the source's CPUs",
-  decompress: "the destination's CPUs",
+  compress: 'the source',
+  decompress: 'the destination',
 };
 
 /** One sentence. */
@@ -126,9 +126,9 @@ function explain(
 ): string {
   const one = here[index]!;
   const measurement = measurements[one.measurement]!;
-  const name = settingName(measurement, measurements);
+  const ratio = measurement.codec === 'none' ? '' : ` (ratio ${measurement.ratio.toFixed(2)})`;
+  const name = `${settingName(measurement, measurements)}${ratio}`;
   const total = formatTime(one.totalTimeMs);
-  const ratio = measurement.ratio.toFixed(2);
   const qemu = withQemu(measurements, here, measurement);
   if (one.limitedBy === 'dirty-rate' || why === 'least-downtime') {
     const stop = formatTime(one.downtimeMs);
@@ -139,9 +139,9 @@ function explain(
     return `nothing but ${name} converges at this dirty rate: ${total}, held back by ${narrow}${qemu}.`;
   const plain = uncompressed(measurements, here, measurement);
   if (why === 'fastest') {
-    return `${name} (ratio ${ratio}) is the fastest with ${total}, held back by ${narrow}${plain}${qemu}.`;
+    return `${name} is the fastest with ${total}, held back by ${narrow}${plain}${qemu}.`;
   }
-  return `${name} (ratio ${ratio}) takes ${total}, held back by ${narrow}; what is as fast costs more CPU time${plain}${qemu}.`;
+  return `${name} takes ${total}, held back by ${narrow}; what is as fast costs more CPU time or threads${plain}${qemu}.`;
 }
 
 /** What it would take without compression, as an addition to a sentence. */

@@ -67,7 +67,7 @@ export async function runBench(
     thorough: flags.quick !== true,
     cpus: availableParallelism(),
   });
-  const { source, survey } = await readInput(input, flags.memory ?? effort.memoryBytes, effort, context);
+  const { source, survey } = await readInput(input, flags, effort, context);
   const guest = predictedGuest(flags, source, survey);
   const machine = measureMachine();
   const transport = await measureTransportOrNot(survey, context);
@@ -108,14 +108,18 @@ export async function runBench(
 
 async function readInput(
   input: string | undefined,
-  generatedBytes: number,
-  { sampleBytes, scanBytes }: { sampleBytes: number; scanBytes: number },
+  { kind, memory }: BenchFlags,
+  { memoryBytes, sampleBytes, scanBytes }: (typeof EFFORT)[keyof typeof EFFORT],
   { output, signal }: Context,
 ): Promise<{ source: MemorySource; survey: Survey }> {
   const source =
     input === undefined
-      ? await generateSource(generatedBytes, () => throwIfCancelled(signal))
-      : await openMemorySource(input, { signal, onProgress: showFileProgress(output, 'loading', input) });
+      ? await generateSource(memory ?? memoryBytes, () => throwIfCancelled(signal))
+      : await openMemorySource(input, {
+          kind,
+          signal,
+          onProgress: showFileProgress(output, 'loading', input),
+        });
   try {
     for (const note of source.notes) output.note(`note: ${note}`);
     const onProgress = showFileProgress(output, 'reading', source.name);

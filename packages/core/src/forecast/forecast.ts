@@ -1,3 +1,4 @@
+import { Convergence } from '../outgoing/convergence.ts';
 import { type Bottleneck, type Hosts, type Load, moveSeconds, type PageCosts, wireBytes } from './rates.ts';
 
 /** The guest that is to move. */
@@ -71,7 +72,9 @@ export function dirtiedBytes(
 
 /**
  * What a precopy migration will be like: passes over the pages that were dirtied during the pass before, until what
- * is left can be sent within the downtime limit at the rate at which pages move; then the guest stops for it.
+ * is left can be sent within the downtime limit at the rate at which pages move, and as long after that as pageferry
+ * finds that it pays; then the guest stops for the rest. (A QEMU stops it as soon as the rest fits: its total time is
+ * hardly another, its downtime is nearer to the limit.)
  *
  * All rates are constant: what a guest does in bursts, and other traffic on the link, is not in it.
  */
@@ -111,6 +114,11 @@ class Passes {
   readonly #thresholdBytes: number;
   /** What the engine wants to have left when it fetches the dirty pages. */
   readonly #leftBytes: number;
+  readonly #rate: number;
+  /** The engine's own decision how long it pays to go on, with the forecast's clock. */
+  readonly #convergence: Convergence;
+  /** What is left fits, but the pass is finished first. */
+  #finishing = false;
   #now: Standing;
   /** Where a migration that never arrives stopped getting nearer. */
   #standstill: Standing | undefined;
@@ -119,11 +127,12 @@ class Passes {
     this.#input = input;
     this.#move = move;
     // What a guest writes is not zero: later passes move such pages only.
-    const rate = 1 / move({ nonZeroBytes: 1, zeroBytes: 0 });
-    this.#thresholdBytes = (rate * input.downtimeLimitMs) / 1000;
-    this.#leftBytes = Math.max(0, this.#thresholdBytes - (rate * PART_SECONDS) / 2);
+    this.#rate = 1 / move({ nonZeroBytes: 1, zeroBytes: 0 });
+    this.#thresholdBytes = (this.#rate * input.downtimeLimitMs) / 1000;
+    this.#leftBytes = Math.max(0, this.#thresholdBytes - (this.#rate * PART_SECONDS) / 2);
     this.#now = { seconds: 0, rest: input.guest, transferredBytes: 0, syncs: 1 };
     this.end = this.#now;
+    this.#convergence = new Convergence(() => this.#now.seconds * 1000);
   }
 
   /** Sends what is left until it seems to fit, and fetches the dirty pages. */
@@ -131,7 +140,7 @@ class Passes {
     const { guest, costs } = this.#input;
     const before = this.#now;
     const restBytes = sum(before.rest);
-    let leftShare = restBytes > 0 ? Math.min(1, this.#leftBytes / restBytes) : 0;
+    let leftShare = restBytes > 0 && !this.#finishing ? Math.min(1, this.#leftBytes / restBytes) : 0;
     if (before.syncs === 1) {
       const windowShare = WINDOW_SECONDS / Math.max(WINDOW_SECONDS, this.#move(before.rest));
       leftShare = Math.min(leftShare, 1 - windowShare);
@@ -149,15 +158,17 @@ class Passes {
       transferredBytes: before.transferredBytes + wireBytes(costs, sent),
       syncs: before.syncs + 1,
     };
-    this.#judge(restBytes);
+    this.#judge(restBytes, freshBytes);
   }
 
-  #judge(restBeforeBytes: number): void {
+  #judge(restBeforeBytes: number, freshBytes: number): void {
     const now = this.#now;
     const restBytes = sum(now.rest);
     this.end = now;
-    if (restBytes <= this.#thresholdBytes) {
-      this.state = 'fits';
+    const goOn = this.#convergence.paysToGoOn(freshBytes, restBytes, this.#rate / 1000);
+    this.#finishing = restBytes <= this.#thresholdBytes;
+    if (this.#finishing) {
+      if (!goOn) this.state = 'fits';
       return;
     }
     // The first pass moves all of RAM: that the rest is smaller says nothing yet.

@@ -31,7 +31,7 @@ test('the fastest one', () => {
 test('of those that are as fast, the one with the least CPU time, then the fewest threads', () => {
   const all = [candidate(2000, 9), candidate(2090, 4), candidate(2200, 1)];
   assert.deepEqual(recommend(all), { index: 1, why: 'cheapest' });
-  const threads = [candidate(2000, 4, { threads: 4 }), candidate(2001, 4, { threads: 2 })];
+  const threads = [candidate(2000, 4, { threads: 4 }), candidate(2001, 4.1, { threads: 2 })];
   assert.deepEqual(recommend(threads), { index: 1, why: 'cheapest' });
 });
 

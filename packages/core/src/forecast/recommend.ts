@@ -13,7 +13,7 @@ export interface Recommendation {
   readonly index: number;
   /**
    * - `fastest`: no other is nearly as fast
-   * - `cheapest`: others are as fast, for more CPU time or threads
+   * - `cheapest`: others are as fast, for more CPU time or more threads
    * - `only`: no other converges
    * - `least-downtime`: none converges; this one would stop the guest for the shortest time
    */
@@ -23,6 +23,8 @@ export interface Recommendation {
 /** Total times that differ by less than this are the same: predictions are no better. */
 const SAME_SHARE = 0.05;
 const SAME_MS = 20;
+/** So do CPU times. */
+const SAME_CPU_SHARE = 0.05;
 
 /** The candidate to take; undefined when there is none. */
 export function recommend(candidates: readonly Candidate[]): Recommendation | undefined {
@@ -35,8 +37,9 @@ export function recommend(candidates: readonly Candidate[]): Recommendation | un
   const fastestMs = Math.min(...converging.map(({ forecast }) => forecast.totalTimeMs));
   const limitMs = fastestMs + Math.max(SAME_MS, fastestMs * SAME_SHARE);
   const equals = converging.filter(({ forecast }) => forecast.totalTimeMs <= limitMs);
-  equals.sort((a, b) => a.cpuSeconds - b.cpuSeconds || a.threads - b.threads);
-  const { index } = equals[0]!;
+  const leastCpuSeconds = Math.min(...equals.map(({ cpuSeconds }) => cpuSeconds));
+  const cheapest = equals.filter(({ cpuSeconds }) => cpuSeconds <= leastCpuSeconds * (1 + SAME_CPU_SHARE));
+  const { index } = cheapest.sort((a, b) => a.threads - b.threads || a.cpuSeconds - b.cpuSeconds)[0]!;
   if (converging.length === 1 && all.length > 1) return { index, why: 'only' };
   return { index, why: equals.length > 1 ? 'cheapest' : 'fastest' };
 }

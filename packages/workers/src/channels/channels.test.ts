@@ -129,6 +129,7 @@ const CONFIGS: Config[] = [
   { compression: 'zstd', channels: 2, backend: 'mongodb-zstd' },
   { compression: 'zstd', channels: 2, backend: 'minizlib' },
   { compression: 'lz4', channels: 2 },
+  { compression: 'adaptive', channels: 2 },
   { compression: 'none', channels: 2, io: 'event-loop' },
   { compression: 'none', channels: 2, io: 'event-loop', zeroPagesInPackets: false },
   { compression: 'zlib', channels: 2, io: 'event-loop' },

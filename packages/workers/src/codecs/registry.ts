@@ -113,14 +113,16 @@ export async function createCompressor(
       return undefined;
     case 'minizlib': {
       if (codec.name === 'adaptive')
-        return (await load(codec, () => import('./adaptive.ts'))).createAdaptiveCompressor();
+        return (await load(codec, () => import('./adaptive/compressor.ts'))).createAdaptiveCompressor();
       const { createZlibCompressor, createZstdCompressor } = await load(codec, () => import('./minizlib.ts'));
       return codec.name === 'zlib' ? createZlibCompressor(level!) : createZstdCompressor(level!);
     }
     case 'libzstd': {
       const library = await loadLibZstd();
       if (library !== undefined && codec.name === 'adaptive')
-        return (await load(codec, () => import('./adaptive.ts'))).createAdaptiveCompressor(library);
+        return (await load(codec, () => import('./adaptive/compressor.ts'))).createAdaptiveCompressor(
+          library,
+        );
       const frames = library !== undefined && (backend !== undefined || level! <= MAX_DEFAULT_FRAME_LEVEL);
       if (frames) return createFrameCompressor(library, level!);
       if (backend === undefined) return createCompressor(codec, level, 'minizlib');
@@ -146,7 +148,7 @@ export async function createDecompressor(
       return undefined;
     case 'minizlib': {
       if (codec.name === 'adaptive')
-        return (await load(codec, () => import('./adaptive.ts'))).createAdaptiveDecompressor();
+        return (await load(codec, () => import('./adaptive/decompressor.ts'))).createAdaptiveDecompressor();
       const { createZlibDecompressor, createZstdDecompressor } = await load(
         codec,
         () => import('./minizlib.ts'),
@@ -156,7 +158,9 @@ export async function createDecompressor(
     case 'libzstd': {
       const library = await loadLibZstd();
       if (library !== undefined && codec.name === 'adaptive')
-        return (await load(codec, () => import('./adaptive.ts'))).createAdaptiveDecompressor(library);
+        return (await load(codec, () => import('./adaptive/decompressor.ts'))).createAdaptiveDecompressor(
+          library,
+        );
       if (library !== undefined) return createFrameDecompressor(library);
       if (backend === undefined) return createDecompressor(codec, 'minizlib');
       throw noLibZstd();

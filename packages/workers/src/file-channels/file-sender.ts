@@ -65,15 +65,18 @@ export class FilePageSender implements PageSender, WarmUp {
       this.#bitmaps.push({ present, offset: bitmapOffset, bytes });
       return { memory, pagesOffset, present: present.buffer };
     });
-    for (const [channel, cells] of this.#jobs.cells.entries()) {
+    const turn = new SharedArrayBuffer(4);
+    const cells = this.#jobs.cells.map(({ buffer }) => buffer);
+    for (let channel = 0; channel < cells.length; channel++) {
       const task: FileTask = {
         channel,
         temporaryPath: file.temporaryPath,
         path: file.path,
         detectZero: this.#options.detectZero,
         blocks: placed,
-        cells: cells.buffer,
+        cells,
         words: this.#pool.words.buffer,
+        turn,
       };
       this.#pool.run(file.path, task);
     }

@@ -1,11 +1,11 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { type ChannelStats, fileError, MigrationError } from '@pageferry/core';
-import { TARGET_PAGE_BYTES } from '@pageferry/core/memory';
 import { ChannelCells } from '../channels/channel-cells.ts';
-import { createJob, JobKind, JobRing } from '../channels/job-ring.ts';
 import { PoolWords } from '../channels/pool-words.ts';
 import { meetOthers, type WarmTask } from '../channels/warm-task.ts';
-import { PageWriter, type PlacedBlock, type Written } from './page-writer.ts';
+import { FileThread } from './file-thread.ts';
+import { PageRing } from './page-ring.ts';
+import { PageWriter, type PlacedBlock } from './page-writer.ts';
 
 /** What a thread that writes pages into a file is given. */
 export interface FileTask {
@@ -16,33 +16,43 @@ export interface FileTask {
   readonly path: string;
   readonly detectZero: boolean;
   readonly blocks: readonly PlacedBlock[];
-  readonly cells: SharedArrayBuffer;
+  /** Of all channels, with a `PageRing` in each. */
+  readonly cells: readonly SharedArrayBuffer[];
   readonly words: SharedArrayBuffer;
+  /** One Int32, 1 while a thread writes. */
+  readonly turn: SharedArrayBuffer;
 }
 
-/** How long the thread sleeps at most before it looks whether it was cancelled; it is woken for that as well. */
-const IDLE_SLICE_MS = 1000;
-
 /**
- * The life of one writing thread: sleeps in `Atomics.wait` and in the kernel, never in the event loop. Ends with
+ * The life of one of the threads: sleeps in `Atomics.wait` and in the kernel, never in the event loop. Ends with
  * its totals, or throws the plain form of its error.
  */
 export default function writePages(task: FileTask): ChannelStats {
-  const cells = new ChannelCells(task.cells);
+  const { channel, path, detectZero } = task;
+  const rings = task.cells.map((buffer) => new PageRing(new ChannelCells(buffer)));
+  const { cells } = rings[channel]!;
   const words = new PoolWords(task.words);
   let fd: number | undefined;
   try {
     fd = open(task);
-    const writer = new PageWriter(fd, task.path, task.blocks, task.detectZero);
+    const writer = new PageWriter(fd, path, task.blocks);
+    const thread = new FileThread({
+      rings,
+      channel,
+      words,
+      turn: new Int32Array(task.turn),
+      writer,
+      detectZero,
+    });
     cells.setOpen();
     words.coordinatorBell.ring();
-    serve(cells, words, writer);
+    thread.run();
   } catch (thrown) {
-    if (!words.cancelled) throw MigrationError.from(thrown, 'internal', { channel: task.path }).toPlain();
+    if (!words.cancelled) throw MigrationError.from(thrown, 'internal', { channel: path }).toPlain();
   } finally {
     if (fd !== undefined) close(fd);
   }
-  return cells.stats(task.channel);
+  return cells.stats(channel);
 }
 
 /** Everything that `writePages` needs is loaded with this module. */
@@ -64,27 +74,4 @@ function close(fd: number): void {
   try {
     closeSync(fd);
   } catch {}
-}
-
-function serve(cells: ChannelCells, words: PoolWords, writer: PageWriter): void {
-  const ring = new JobRing(cells);
-  const job = createJob();
-  const written: Written = { writes: 0, normalPages: 0, zeroPages: 0, writeMs: 0 };
-  let stalledMs = 0;
-  while (!words.cancelled) {
-    const seen = cells.workerBell.count;
-    if (!ring.peek(job)) {
-      cells.workerBell.wait(seen, IDLE_SLICE_MS);
-      continue;
-    }
-    if (job.kind === JobKind.end) return;
-    writer.write(job.block, job.pages, job.count, written);
-    const { writes, normalPages, zeroPages, writeMs } = written;
-    stalledMs += writeMs;
-    cells.stalledMs = stalledMs;
-    cells.count(normalPages * TARGET_PAGE_BYTES, writes, normalPages, zeroPages);
-    // Frees the job's place, and wakes the coordinator when it may be waiting for some.
-    if (ring.shift()) words.coordinatorBell.ring();
-    if (cells.complete()) words.coordinatorBell.ring();
-  }
 }

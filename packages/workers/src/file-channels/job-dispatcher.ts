@@ -1,18 +1,18 @@
 import { ChannelCells } from '../channels/channel-cells.ts';
 import type { ChannelPool } from '../channels/channel-pool.ts';
-import { JOB_RING_BYTES, JobKind, JobRing } from '../channels/job-ring.ts';
+import { PAGE_RING_BYTES, PageRing } from './page-ring.ts';
 
 /** The coordinator's end of the job rings of a pool of writing threads. */
 export class JobDispatcher {
   readonly cells: readonly ChannelCells[];
   readonly #pool: ChannelPool;
-  readonly #rings: readonly JobRing[];
+  readonly #rings: readonly PageRing[];
   #next = 0;
 
   constructor(pool: ChannelPool, channels: number) {
     this.#pool = pool;
-    this.cells = Array.from({ length: channels }, () => ChannelCells.create(JOB_RING_BYTES));
-    this.#rings = this.cells.map((cells) => new JobRing(cells));
+    this.cells = Array.from({ length: channels }, () => ChannelCells.create(PAGE_RING_BYTES));
+    this.#rings = this.cells.map((cells) => new PageRing(cells));
   }
 
   /** Resolves when every thread has begun its task. Rejects on failure, as all of these do. */
@@ -34,7 +34,7 @@ export class JobDispatcher {
         bestLength = length;
       }
     }
-    if (!rings[best]!.push(JobKind.pages, block, pages, count)) return false;
+    if (!rings[best]!.push(block, pages, count)) return false;
     this.#next = (best + 1) % rings.length;
     return true;
   }
@@ -61,7 +61,7 @@ export class JobDispatcher {
   async end(): Promise<void> {
     let next = 0;
     await this.#pool.until(() => {
-      while (next < this.#rings.length && this.#rings[next]!.push(JobKind.end)) next++;
+      while (next < this.#rings.length && this.#rings[next]!.pushEnd()) next++;
       return next === this.#rings.length;
     });
   }

@@ -4,26 +4,34 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { DirtyBitmap, RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
-import { PageWriter, type Written } from './page-writer.ts';
+import { PageJob } from './page-ring.ts';
+import { PageWriter } from './page-writer.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'pageferry-pages-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const PAGES_OFFSET = 8192;
 
-function setUp(name: string, block: RamBlock, detectZero = true) {
+function jobOf(...pages: number[]): PageJob {
+  const job = new PageJob(new SharedArrayBuffer(528), 0);
+  job.pages.set(pages);
+  job.set(false, 0, pages.length);
+  return job;
+}
+
+function setUp(name: string, block: RamBlock) {
   const fd = openSync(join(folder, name), 'w+');
   const present = new DirtyBitmap(block.pageCount);
   const placed = { memory: block.toMemory(), pagesOffset: PAGES_OFFSET, present: present.buffer };
-  const writer = new PageWriter(fd, name, [placed], detectZero);
-  const written: Written = { writes: 0, normalPages: 0, zeroPages: 0, writeMs: 0 };
+  const writer = new PageWriter(fd, name, [placed]);
   const write = (...pages: number[]) => {
-    writer.write(0, Uint32Array.from(pages), pages.length, written);
-    const { writes, normalPages, zeroPages } = written;
-    return { writes, normalPages, zeroPages };
+    const job = jobOf(...pages);
+    writer.check(job);
+    const writes = writer.write(job);
+    return { writes, normalPages: job.count, zeroPages: job.zeroPages };
   };
   const presentPages = () =>
-    Array.from({ length: block.pageCount }, (_, page) => page).filter((p) => present.test(p));
-  return { fd, write, presentPages };
+    Array.from({ length: block.pageCount }, (_, page) => page).filter((page) => present.test(page));
+  return { fd, writer, write, presentPages };
 }
 
 test('neighbours go in one write, each page to its place; zero pages in none', () => {
@@ -62,10 +70,12 @@ test('a zero page between others splits the write, and loses the bit that it had
   closeSync(fd);
 });
 
-test('without detection a zero page is a page', () => {
+test('without a check a zero page is a page', () => {
   const block = RamBlock.allocate('pc.ram', 4 * TARGET_PAGE_BYTES);
-  const { fd, write, presentPages } = setUp('no-detection', block, false);
-  assert.deepEqual(write(0, 1, 2, 3), { writes: 1, normalPages: 4, zeroPages: 0 });
+  const { fd, writer, presentPages } = setUp('no-check', block);
+  const job = jobOf(0, 1, 2, 3);
+  assert.equal(writer.write(job), 1);
+  assert.equal(job.zeroPages, 0);
   assert.deepEqual(presentPages(), [0, 1, 2, 3]);
   closeSync(fd);
 });
@@ -90,16 +100,10 @@ test('pages beyond 4 GiB are read and written where they are', () => {
 
 test('a device without room: file-failed with the name and the reason', () => {
   const block = RamBlock.allocate('pc.ram', TARGET_PAGE_BYTES);
-  block.bytes.fill(1);
   const fd = openSync('/dev/full', 'w');
-  const placed = {
-    memory: block.toMemory(),
-    pagesOffset: 0,
-    present: new DirtyBitmap(1).buffer,
-  };
-  const writer = new PageWriter(fd, '/the/file', [placed], true);
-  const written: Written = { writes: 0, normalPages: 0, zeroPages: 0, writeMs: 0 };
-  assert.throws(() => writer.write(0, Uint32Array.of(0), 1, written), {
+  const placed = { memory: block.toMemory(), pagesOffset: 0, present: new DirtyBitmap(1).buffer };
+  const writer = new PageWriter(fd, '/the/file', [placed]);
+  assert.throws(() => writer.write(jobOf(0)), {
     code: 'file-failed',
     channel: '/the/file',
     message: /cannot write \/the\/file: ENOSPC/,

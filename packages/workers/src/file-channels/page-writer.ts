@@ -1,6 +1,13 @@
 import { writeSync } from 'node:fs';
 import { fileError } from '@pageferry/core';
-import { BlockView, DirtyBitmap, type RamBlockMemory, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import {
+  BlockView,
+  DirtyBitmap,
+  type RamBlockMemory,
+  runLength,
+  TARGET_PAGE_BYTES,
+} from '@pageferry/core/memory';
+import type { PageJob } from './page-ring.ts';
 
 /** A RAM block and its place in a mapped-ram file, for another thread. */
 export interface PlacedBlock {
@@ -11,14 +18,11 @@ export interface PlacedBlock {
   readonly present: SharedArrayBuffer;
 }
 
-/** What the pages of one job came to. */
-export interface Written {
-  /** Positioned writes. */
-  writes: number;
-  normalPages: number;
-  zeroPages: number;
-  /** Time inside the writes. */
-  writeMs: number;
+interface Block {
+  readonly view: BlockView;
+  readonly bytes: Uint8Array;
+  readonly pagesOffset: number;
+  readonly present: DirtyBitmap;
 }
 
 /**
@@ -32,22 +36,12 @@ export interface Written {
 export class PageWriter {
   readonly #fd: number;
   readonly #path: string;
-  readonly #detectZero: boolean;
-  readonly #blocks: readonly {
-    view: BlockView;
-    bytes: Uint8Array;
-    pagesOffset: number;
-    present: DirtyBitmap;
-  }[];
+  readonly #blocks: readonly Block[];
 
-  /**
-   * @param path for messages
-   * @param detectZero whether zero pages are looked for; if not they are written like others
-   */
-  constructor(fd: number, path: string, blocks: readonly PlacedBlock[], detectZero: boolean) {
+  /** @param path for messages */
+  constructor(fd: number, path: string, blocks: readonly PlacedBlock[]) {
     this.#fd = fd;
     this.#path = path;
-    this.#detectZero = detectZero;
     this.#blocks = blocks.map(({ memory, pagesOffset, present }) => ({
       view: new BlockView(memory),
       bytes: new Uint8Array(memory.buffer, memory.byteOffset, memory.usedLengthBytes),
@@ -56,42 +50,39 @@ export class PageWriter {
     }));
   }
 
-  /**
-   * Writes `pages[0..count)`, which ascend. Neighbours go in one write.
-   * @throws MigrationError `file-failed`
-   */
-  write(block: number, pages: Uint32Array, count: number, written: Written): void {
-    const { view, present } = this.#blocks[block]!;
-    written.writes = 0;
-    written.zeroPages = 0;
-    written.writeMs = 0;
-    // Pages first to next (exclusive) wait to be written together.
-    let first = -1;
-    let next = -1;
+  /** Takes the zero pages out of a job, and their bits out of the bitmap. */
+  check(job: PageJob): void {
+    const { view, present } = this.#blocks[job.block]!;
+    const { pages, count } = job;
+    let kept = 0;
     for (let i = 0; i < count; i++) {
       const page = pages[i]!;
-      const zero = this.#detectZero && view.isZero(page);
-      if (first >= 0 && (zero || page !== next)) {
-        this.#writeRun(block, first, next, written);
-        first = -1;
-      }
-      if (zero) {
-        present.testAndClear(page);
-        written.zeroPages++;
-        continue;
-      }
-      if (first < 0) first = page;
-      next = page + 1;
+      if (view.isZero(page)) present.testAndClear(page);
+      else pages[kept++] = page;
     }
-    if (first >= 0) this.#writeRun(block, first, next, written);
-    written.normalPages = count - written.zeroPages;
+    job.setChecked(kept, count - kept);
   }
 
-  #writeRun(block: number, first: number, end: number, written: Written): void {
-    const { bytes, pagesOffset, present } = this.#blocks[block]!;
+  /**
+   * Writes the pages of a job, neighbours together. Returns the number of writes.
+   * @throws MigrationError `file-failed`
+   */
+  write(job: PageJob): number {
+    const block = this.#blocks[job.block]!;
+    const { pages, count } = job;
+    let writes = 0;
+    for (let i = 0; i < count; ) {
+      const run = runLength(pages, i, count);
+      writes += this.#writeRun(block, pages[i]!, run);
+      i += run;
+    }
+    return writes;
+  }
+
+  #writeRun({ bytes, pagesOffset, present }: Block, first: number, count: number): number {
     let at = first * TARGET_PAGE_BYTES;
-    let left = (end - first) * TARGET_PAGE_BYTES;
-    const startMs = performance.now();
+    let left = count * TARGET_PAGE_BYTES;
+    let writes = 0;
     try {
       // A disk that is nearly full takes a part, and then says so.
       while (left > 0) {
@@ -99,12 +90,12 @@ export class PageWriter {
         if (taken === 0) throw Object.assign(new Error('the system writes nothing'), { syscall: 'write' });
         at += taken;
         left -= taken;
-        written.writes++;
+        writes++;
       }
     } catch (error) {
       throw fileError(error, this.#path, `write ${this.#path}`);
     }
-    written.writeMs += performance.now() - startMs;
-    present.setRange(first, end - first);
+    present.setRange(first, count);
+    return writes;
   }
 }

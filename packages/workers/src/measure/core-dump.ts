@@ -28,6 +28,7 @@ import type { MemoryFile } from './memory-file.ts';
  *   44  u32   info
  */
 
+export const ELF_MAGIC = Buffer.from('\x7fELF', 'latin1');
 const HEADER_BYTES = 64;
 const PROGRAM_HEADER_BYTES = 56;
 const SECTION_HEADER_BYTES = 64;
@@ -56,7 +57,7 @@ export interface CoreDumpLayout {
 }
 
 /**
- * Finds the memory in a core dump whose first four bytes are an ELF file's. Mappings of the same memory count once.
+ * Finds the memory in a core dump. Mappings of the same memory count once.
  *
  * @throws MigrationError `unsupported` for other ELF files, by name; `bad-file`, `truncated` and `limit-exceeded` for
  *   what cannot be
@@ -104,6 +105,9 @@ export async function readCoreDump(file: MemoryFile): Promise<CoreDumpLayout> {
 }
 
 function checkHeader(file: MemoryFile, header: Buffer): void {
+  if (!header.subarray(0, ELF_MAGIC.length).equals(ELF_MAGIC)) {
+    throw file.error('bad-file', 'the file is no ELF file', 0);
+  }
   const [elfClass, data] = [header[4], header[5]];
   if (elfClass === 1) throw file.error('unsupported', 'a 32-bit ELF file; 64-bit core dumps are read', 4);
   if (data === 2)
@@ -115,7 +119,8 @@ function checkHeader(file: MemoryFile, header: Buffer): void {
   const type = header.readUInt16LE(16);
   if (type !== TYPE_CORE) {
     const found = `type ${type}`;
-    throw file.error('unsupported', 'an ELF file that is no core dump', 16, { found, expected: 'type 4' });
+    const expected = 'type 4, unless kind image reads it as raw memory';
+    throw file.error('unsupported', 'an ELF file that is no core dump', 16, { found, expected });
   }
 }
 

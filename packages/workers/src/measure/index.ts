@@ -5,7 +5,7 @@
 export { libraryVersions, type MachineCosts, measureMachine } from './machine.ts';
 export { type Measurement, type MeasureOptions, measureSettings } from './measure.ts';
 export { generateSource, type MemorySource, type SourceBlock, sourceOfBlocks } from './memory-source.ts';
-export { openMemorySource } from './open-source.ts';
+export { openMemorySource, type SourceKind } from './open-source.ts';
 export type { Sample } from './sample.ts';
 export {
   listSettings,

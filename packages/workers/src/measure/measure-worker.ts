@@ -30,9 +30,9 @@ export interface RoundTask {
 
 /** What one thread did. Times are those of the machine's monotonic clock, ms. */
 export interface RoundPart {
-  readonly packets: number;
-  readonly pages: number;
-  readonly payloadBytes: number;
+  /** The packets that it took, in order, and the bytes of their payloads. */
+  readonly packets: readonly number[];
+  readonly payloadBytes: readonly number[];
   readonly compressStartMs: number;
   readonly compressEndMs: number;
   readonly decompressStartMs: number;
@@ -115,9 +115,8 @@ class MeasuredChannel {
     pass(gate);
     if (this.#task.verify) this.#verify();
     return {
-      packets: this.#taken.length,
-      pages: this.#taken.reduce((sum, packet) => sum + this.#task.packets[packet * 2 + 1]!, 0),
-      payloadBytes: this.#payloads.reduce((sum, { length }) => sum + length, 0),
+      packets: this.#taken,
+      payloadBytes: this.#payloads.map(({ length }) => length),
       compressStartMs,
       compressEndMs,
       decompressStartMs,

@@ -5,12 +5,13 @@ import { Piscina } from 'piscina';
 import { Gate } from './gate.ts';
 import type { RoundPart, RoundTask } from './measure-worker.ts';
 import { median } from './median.ts';
+import { type PacketSizes, RatioJudge } from './part-ratio.ts';
 import { cutPackets, type Sample } from './sample.ts';
 import type { Setting } from './settings.ts';
 
 /** What a setting costs. Bytes are those of guest pages, before compression. */
 export interface Measurement extends Setting {
-  /** Uncompressed over compressed bytes. */
+  /** Uncompressed over compressed bytes; of the whole sample, also where a part of it was compressed. */
   readonly ratio: number;
   /** All threads together, by the clock. */
   readonly compressBytesPerSecond: number;
@@ -64,13 +65,14 @@ export async function measureSettings(
       rounds[index]!.push(...(await measurer.turn(setting, turn === 0)));
     }
   }
-  return settings.map((setting, index) => summarize(setting, rounds[index]!));
+  return settings.map((setting, index) => {
+    return summarize(setting, rounds[index]!, measurer.judgeOf(setting.packetPages));
+  });
 }
 
 /** One time through the sample, or as much of it as there was time for. */
-interface Round {
+interface Round extends PacketSizes {
   readonly pages: number;
-  readonly payloadBytes: number;
   readonly compressMs: number;
   readonly compressCpuMs: number;
   readonly decompressMs: number;
@@ -81,7 +83,8 @@ class Measurer implements AsyncDisposable {
   readonly #sample: Sample;
   readonly #options: MeasureOptions;
   readonly #destination: SharedArrayBuffer;
-  readonly #packets = new Map<number, Uint32Array<SharedArrayBuffer>>();
+  /** By packet size. */
+  readonly #cuts = new Map<number, { packets: Uint32Array<SharedArrayBuffer>; judge: RatioJudge }>();
   readonly #pool: Piscina;
 
   constructor(sample: Sample, options: MeasureOptions, threads: number) {
@@ -125,7 +128,7 @@ class Measurer implements AsyncDisposable {
     const task: RoundTask = {
       setting,
       pages: this.#sample.pages,
-      packets: this.#packetsOf(setting.packetPages),
+      packets: this.#cut(setting.packetPages).packets,
       destination: this.#destination,
       nextPacket: new Int32Array(new SharedArrayBuffer(4)),
       gate: gate.buffer,
@@ -152,19 +155,26 @@ class Measurer implements AsyncDisposable {
       );
       if (signal?.aborted) throw cancelled(signal);
       if (errors.length > 0) throw errors.find(({ code }) => code !== 'cancelled') ?? errors[0]!;
-      return addUp(await ended, cpuMs);
+      const round = addUp(await ended, cpuMs, task.packets);
+      if (setting.codec !== 'none') this.judgeOf(setting.packetPages).offer(round);
+      return round;
     } finally {
       signal?.removeEventListener('abort', abort);
     }
   }
 
-  #packetsOf(packetPages: number): Uint32Array<SharedArrayBuffer> {
-    let packets = this.#packets.get(packetPages);
-    if (packets === undefined) {
-      packets = cutPackets(this.#sample, packetPages);
-      this.#packets.set(packetPages, packets);
+  judgeOf(packetPages: number): RatioJudge {
+    return this.#cut(packetPages).judge;
+  }
+
+  #cut(packetPages: number) {
+    let cut = this.#cuts.get(packetPages);
+    if (cut === undefined) {
+      const packets = cutPackets(this.#sample, packetPages);
+      cut = { packets, judge: new RatioJudge(packets) };
+      this.#cuts.set(packetPages, cut);
     }
-    return packets;
+    return cut;
   }
 }
 
@@ -180,13 +190,18 @@ async function watchPhases(gate: Gate, threads: number): Promise<[compress: numb
   return [times[1]! - times[0]!, times[2]! - times[1]!];
 }
 
-function addUp(parts: readonly RoundPart[], [compressCpuMs, decompressCpuMs]: [number, number]): Round {
+function addUp(
+  parts: readonly RoundPart[],
+  [compressCpuMs, decompressCpuMs]: [number, number],
+  packets: Uint32Array,
+): Round {
   const least = (pick: (part: RoundPart) => number) => Math.min(...parts.map(pick));
   const most = (pick: (part: RoundPart) => number) => Math.max(...parts.map(pick));
-  const sum = (pick: (part: RoundPart) => number) => parts.reduce((total, part) => total + pick(part), 0);
+  const taken = parts.flatMap((part) => part.packets);
   return {
-    pages: sum((part) => part.pages),
-    payloadBytes: sum((part) => part.payloadBytes),
+    packets: taken,
+    payloadBytes: parts.flatMap((part) => part.payloadBytes),
+    pages: taken.reduce((sum, packet) => sum + packets[packet * 2 + 1]!, 0),
     compressMs: most((part) => part.compressEndMs) - least((part) => part.compressStartMs),
     decompressMs: most((part) => part.decompressEndMs) - least((part) => part.decompressStartMs),
     compressCpuMs,
@@ -194,12 +209,12 @@ function addUp(parts: readonly RoundPart[], [compressCpuMs, decompressCpuMs]: [n
   };
 }
 
-function summarize(setting: Setting, rounds: readonly Round[]): Measurement {
+function summarize(setting: Setting, rounds: readonly Round[], judge: RatioJudge): Measurement {
   const of = (pick: (round: Round) => number) => median(rounds.map(pick));
   const bytes = (round: Round) => round.pages * TARGET_PAGE_BYTES;
   return {
     ...setting,
-    ratio: of((round) => bytes(round) / round.payloadBytes),
+    ratio: of((round) => judge.ratio(round)),
     compressBytesPerSecond: of((round) => (bytes(round) / round.compressMs) * 1000),
     decompressBytesPerSecond: of((round) => (bytes(round) / round.decompressMs) * 1000),
     compressCpuSecondsPerByte: of((round) => round.compressCpuMs / 1000 / bytes(round)),

@@ -31,6 +31,23 @@ test('a file without a known magic is a raw image, in whole pages', async () => 
   await source.close();
 });
 
+test('memory that begins like another file is read when its kind is said', async () => {
+  const path = join(folder, 'begins-like-a-program');
+  const bytes = Buffer.alloc(8192);
+  bytes.write('\x7fELF\x02\x01\x01', 'latin1');
+  bytes.writeUInt16LE(2, 16);
+  writeFileSync(path, bytes);
+  await refused(path, 'unsupported');
+  const source = await openMemorySource(path, { kind: 'image' });
+  assert.deepEqual([source.kind, source.blocks[0]!.bytes], ['image', 8192]);
+  await source.close();
+  const raw = join(folder, 'raw');
+  writeFileSync(raw, Buffer.alloc(4096, 1));
+  for (const kind of ['capture', 'core-dump'] as const) {
+    await assert.rejects(openMemorySource(raw, { kind }), MigrationError);
+  }
+});
+
 test('a file that shrinks while it is read is truncated', async () => {
   const path = join(folder, 'shrinking');
   writeFileSync(path, Buffer.alloc(8192, 1));

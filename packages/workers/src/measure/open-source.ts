@@ -2,12 +2,11 @@ import { basename } from 'node:path';
 import type { MigrationError } from '@pageferry/core';
 import { type CaptureReadOptions, loadCapture } from '@pageferry/core/capture';
 import { TARGET_PAGE_BYTES } from '@pageferry/core/memory';
-import { readCoreDump } from './core-dump.ts';
+import { ELF_MAGIC, readCoreDump } from './core-dump.ts';
 import { MemoryFile } from './memory-file.ts';
 import { type MemorySource, sourceOfBlocks } from './memory-source.ts';
 
 const CAPTURE_MAGIC = Buffer.from('QEVM');
-const ELF_MAGIC = Buffer.from('\x7fELF', 'latin1');
 /** Files that hold memory, or might be taken for it, in a form that is not read here. */
 const REFUSED: readonly { magic: Buffer; what: string }[] = [
   { magic: Buffer.from('KDUMP   '), what: 'a kdump-compressed dump' },
@@ -27,6 +26,14 @@ const EXPECTED =
 /** What a raw image may have: as much as a capture may announce. */
 const MAX_IMAGE_BYTES = 2 ** 40;
 
+/** What a file with memory can be. */
+export type SourceKind = 'capture' | 'image' | 'core-dump';
+
+export interface OpenSourceOptions extends CaptureReadOptions {
+  /** What the file is, whatever its first bytes seem to say. */
+  readonly kind?: SourceKind;
+}
+
 /**
  * Opens a file with guest memory; which kind it is stands in its first bytes, and a file without any known magic is a
  * raw image. A capture is loaded into memory, the others are read as they are needed.
@@ -34,27 +41,30 @@ const MAX_IMAGE_BYTES = 2 ** 40;
  * @throws MigrationError `file-failed`, `bad-file`, `truncated`, `limit-exceeded`, `unsupported` for formats that are known
  *   and not read, `cancelled`, and what `loadCapture` throws
  */
-export async function openMemorySource(
-  path: string,
-  options: CaptureReadOptions = {},
-): Promise<MemorySource> {
+export async function openMemorySource(path: string, options: OpenSourceOptions = {}): Promise<MemorySource> {
   const file = await MemoryFile.open(path);
   let keep = false;
   try {
-    const head = Buffer.alloc(MAGIC_BYTES);
-    await file.readUpTo(head, 0);
-    const refused = REFUSED.find(({ magic }) => startsWith(head, magic));
-    if (refused !== undefined) throw refusal(file, refused.what);
-    if (startsWith(head, CAPTURE_MAGIC)) {
+    const kind = options.kind ?? (await detectKind(file));
+    if (kind === 'capture') {
       const { memory } = await loadCapture(path, options);
       return sourceOfBlocks(memory, 'capture', basename(path));
     }
-    const source = startsWith(head, ELF_MAGIC) ? await coreDumpSource(file) : imageSource(file);
+    const source = kind === 'core-dump' ? await coreDumpSource(file) : imageSource(file);
     keep = true;
     return source;
   } finally {
     if (!keep) await file.close();
   }
+}
+
+async function detectKind(file: MemoryFile): Promise<SourceKind> {
+  const head = Buffer.alloc(MAGIC_BYTES);
+  await file.readUpTo(head, 0);
+  const refused = REFUSED.find(({ magic }) => startsWith(head, magic));
+  if (refused !== undefined) throw refusal(file, refused.what);
+  if (startsWith(head, CAPTURE_MAGIC)) return 'capture';
+  return startsWith(head, ELF_MAGIC) ? 'core-dump' : 'image';
 }
 
 function startsWith(head: Buffer, magic: Buffer): boolean {

@@ -1,0 +1,247 @@
+import { CodecEstimates, type CodecPrior, RAW } from './estimates.ts';
+import { bestMixture, priceFor } from './price.ts';
+import { ThreadUse } from './thread-use.ts';
+
+/**
+ * Which codec the next packet gets, so that neither the channel's thread nor its link waits for the other.
+ *
+ * The price of a byte on the wire decides (price.ts): each packet takes the codec with the least thread
+ * time plus price times bytes. At the right price two neighbouring codecs cost the same, and how far thread and
+ * link are apart moves it a little to either side, packet by packet. Pages that compress well are compressed at
+ * prices at which others are sent as they are.
+ *
+ * The link's rate is what the kernel says of the connection, or the user's limit where that is less.
+ *
+ * A class of numbers without any I/O: times in ms, amounts in bytes.
+ */
+
+export interface ControllerOptions {
+  /** The user's limit for all channels together, bytes per ms; absent: none. */
+  readonly limitBytesPerMs?: number | undefined;
+  /** How many channels share the limit; 1 if absent. */
+  readonly channels?: number | undefined;
+  /** A clock in ms. */
+  readonly now?: (() => number) | undefined;
+}
+
+/** Over which time the link's rate is measured, ms, and the length of a packet's cycle, packets. */
+const HORIZON_MS = 100;
+const HORIZON_PACKETS = 8;
+/** A long pause is no reason to forget everything. */
+const MOST_DECAY = 2;
+/** The link is believed to be as at the start until it was busy for longer than this, ms. */
+const START_MS = 2;
+/** How long thread and link may be apart until the price is e times another, ms, and in packets at least. */
+const BALANCE_MS = 10;
+const BALANCE_PACKETS = 6;
+/** The price stays between those for links this many times faster and slower than the one that was measured. */
+const FASTER = 2;
+const SLOWER = 1.25;
+/** Beyond the price at which two codecs cost the same, so that it is clearly one of them. */
+const PRICE_MARGIN = 1.5;
+/** A wait of more packets than these is not the link's: there is nothing to send. */
+const LONG_WAIT_PACKETS = 4;
+/** What mixing must promise, or pages are sent as they are: it costs the receiver time as well. */
+const LEAST_GAIN = 0.1;
+/** The same for the first packets, which pay for memory and caches on both sides and know nothing of the machine. */
+const FIRST_GAIN = 0.4;
+const FIRST_PACKETS = 16;
+/** Packets after which a codec next to the one in use is tried again. */
+const EXPLORE_PACKETS = 1000;
+
+export class AdaptiveController {
+  readonly #estimates: CodecEstimates;
+  readonly #limitBytesPerMs: number;
+  readonly #channels: number;
+  readonly #now: () => number;
+  readonly #use = new ThreadUse();
+  #packets = 0;
+  /** What a byte on the wire is worth, ms of thread time. */
+  #price = 0;
+  // Over the horizon.
+  #linkBytes: number;
+  #linkMs = START_MS;
+  #linkAtMs: number | undefined;
+  #cycleMs = 0;
+  #cycles = 0;
+  // Of the packet that is in work.
+  #lastMs: number | undefined;
+  #codecMs = 0;
+  #pageBytes = 0;
+  #isFirstOfCodec = false;
+
+  /** @param priors of the codecs in the order of their cost, the one that does nothing first */
+  constructor(priors: readonly CodecPrior[], options: ControllerOptions = {}) {
+    const estimates = new CodecEstimates(priors);
+    this.#estimates = estimates;
+    this.#limitBytesPerMs = options.limitBytesPerMs ?? Number.POSITIVE_INFINITY;
+    this.#channels = options.channels ?? 1;
+    this.#now = options.now ?? (() => performance.now());
+    // Without a limit as if the third codec were not enough: a slow link loses little by it, and a fast one
+    // shows itself in a few packets.
+    const first = Math.min(2, priors.length - 1);
+    const depth = estimates.usualDepth;
+    const balanced = (0.7 * estimates.wire(first, depth)) / estimates.threadMs(first, depth);
+    this.#linkBytes = START_MS * (Number.isFinite(this.#share) ? this.#share : balanced);
+    this.#setPrice(0);
+  }
+
+  /** The rate of this channel's link as it is believed, bytes per ms. */
+  get linkBytesPerMs(): number {
+    return Math.min(this.#share, this.#linkBytes / this.#linkMs);
+  }
+
+  /** The depth of pages nobody knows more of: the recent ones that could be compressed. */
+  get typicalDepth(): number {
+    return this.#estimates.usualDepth;
+  }
+
+  /** What a byte on the wire is worth now, ms of thread time. 0: pages are sent as they are. */
+  get price(): number {
+    return this.#price;
+  }
+
+  /** The codec for pages of this depth (see `depthOf`). */
+  choose(depth: number): number {
+    const price = this.#price;
+    if (price === 0) return RAW;
+    const estimates = this.#estimates;
+    let best = RAW;
+    let least = Number.POSITIVE_INFINITY;
+    for (let codec = 0; codec < estimates.count; codec++) {
+      const cost = estimates.threadMs(codec, depth) + price * estimates.wire(codec, depth);
+      if (cost >= least) continue;
+      least = cost;
+      best = codec;
+    }
+    return best === RAW ? best : this.#explored(best);
+  }
+
+  /** What a codec's result says about its pages. 0: incompressible. */
+  depthOf(codec: number, pageBytes: number, wireBytes: number): number {
+    return this.#estimates.depthOf(codec, pageBytes, wireBytes);
+  }
+
+  /** A packet with `pageBytes` of pages is about to be sent, compressed or not. */
+  begin(pageBytes: number): void {
+    this.#pageBytes = pageBytes;
+    this.#codecMs = 0;
+  }
+
+  /**
+   * A packet was compressed.
+   *
+   * @param expectedDepth what its pages were believed to be
+   */
+  compressed(codec: number, pageBytes: number, wireBytes: number, ms: number, expectedDepth: number): void {
+    this.#codecMs = ms;
+    this.#isFirstOfCodec = !this.#estimates.learnCodec(
+      codec,
+      this.#packets,
+      pageBytes,
+      wireBytes,
+      ms,
+      expectedDepth,
+    );
+  }
+
+  /**
+   * What the link did since the last call.
+   *
+   * @param busyMs how long it had something to carry
+   * @param bytes how much arrived meanwhile
+   */
+  link(busyMs: number, bytes: number): void {
+    const now = this.#now();
+    const elapsedMs = this.#linkAtMs === undefined ? busyMs : now - this.#linkAtMs;
+    this.#linkAtMs = now;
+    const decay = Math.exp(-Math.min(elapsedMs / HORIZON_MS, MOST_DECAY));
+    this.#linkMs = this.#linkMs * decay + busyMs;
+    this.#linkBytes = this.#linkBytes * decay + bytes;
+  }
+
+  /**
+   * What the channel did since the last call: see `PageCompressor.observe`.
+   *
+   * @param sentBytes what all channels together have sent since the last call
+   */
+  observe(
+    waitedForJobMs: number,
+    writeMs: number,
+    payloadBytes: number,
+    sentBytes = payloadBytes * this.#channels,
+  ): void {
+    const now = this.#now();
+    const sinceMs = this.#lastMs === undefined ? writeMs + this.#codecMs : now - this.#lastMs;
+    const waitedMs = this.#lastMs === undefined ? 0 : Math.min(waitedForJobMs, sinceMs);
+    this.#lastMs = now;
+    this.#packets++;
+    if (this.#isFirstOfCodec) this.#isFirstOfCodec = false;
+    else this.#account(sinceMs, waitedMs, writeMs, payloadBytes, sentBytes);
+    this.#codecMs = 0;
+    this.#pageBytes = 0;
+  }
+
+  #account(
+    sinceMs: number,
+    waitedMs: number,
+    writeMs: number,
+    payloadBytes: number,
+    sentBytes: number,
+  ): void {
+    const estimates = this.#estimates;
+    // The limit is for all: a channel that gets less than its part leaves more to the others.
+    const linkMs = Math.max(
+      (payloadBytes * this.#linkMs) / this.#linkBytes,
+      sentBytes / this.#limitBytesPerMs,
+    );
+    const longMs = LONG_WAIT_PACKETS * Math.max(linkMs, payloadBytes / this.linkBytesPerMs);
+    const countedMs = Math.min(waitedMs, longMs);
+    const cycleMs = sinceMs - waitedMs + countedMs;
+    const otherMs = Math.max(0, cycleMs - countedMs - writeMs - this.#codecMs);
+    if (payloadBytes > 0) estimates.learnCopy(waitedMs > 0, writeMs, payloadBytes);
+    if (this.#pageBytes > 0) estimates.learnOther(otherMs, this.#pageBytes, cycleMs);
+    const decay = 1 - 1 / HORIZON_PACKETS;
+    this.#cycleMs = this.#cycleMs * decay + cycleMs;
+    this.#cycles = this.#cycles * decay + 1;
+    this.#use.watch(cycleMs, linkMs, this.#meanCycleMs);
+    const copyMs = Math.min(writeMs, estimates.copyMs(payloadBytes));
+    const aheadMs = linkMs * this.#use.use - (otherMs + this.#codecMs + copyMs);
+    this.#setPrice(this.#use.isLinkUnused ? Math.min(0, aheadMs, linkMs - cycleMs) : aheadMs);
+  }
+
+  /** This channel's part of the limit, if all are equal. */
+  get #share(): number {
+    return this.#limitBytesPerMs / this.#channels;
+  }
+
+  get #meanCycleMs(): number {
+    return this.#cycles === 0 ? 0 : this.#cycleMs / this.#cycles;
+  }
+
+  /** @param aheadMs how much longer the link has to work than the thread had */
+  #setPrice(aheadMs: number): void {
+    const estimates = this.#estimates;
+    const link = this.linkBytesPerMs;
+    const { use } = this.#use;
+    const gain = this.#packets < FIRST_PACKETS ? FIRST_GAIN : LEAST_GAIN;
+    if (bestMixture(estimates, link, use) > 1 - gain) {
+      this.#price = 0;
+      return;
+    }
+    const least = priceFor(estimates, link * FASTER, use) / PRICE_MARGIN;
+    const most = priceFor(estimates, link / SLOWER, use) * PRICE_MARGIN;
+    const before = this.#price === 0 ? priceFor(estimates, link, use) : this.#price;
+    const scaleMs = Math.max(BALANCE_MS, BALANCE_PACKETS * this.#meanCycleMs);
+    this.#price = Math.min(most, Math.max(least, before * Math.exp(aheadMs / scaleMs)));
+  }
+
+  /** Now and then a neighbour of the codec: what was once measured may have changed. */
+  #explored(codec: number): number {
+    for (const neighbour of [codec - 1, codec + 1]) {
+      if (neighbour === RAW || neighbour >= this.#estimates.count) continue;
+      if (this.#estimates.age(neighbour, this.#packets) >= EXPLORE_PACKETS) return neighbour;
+    }
+    return codec;
+  }
+}

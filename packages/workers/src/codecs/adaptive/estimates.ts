@@ -1,0 +1,153 @@
+/** What is known about a codec before anything was measured. */
+export interface CodecPrior {
+  /** Thread time, ms per byte of pages; 0 for the codec that does nothing. Only the relations matter. */
+  readonly msPerByte: number;
+  /**
+   * How far it compresses, relative to the others: pages of depth `d` leave `exp(-d * depth)` of their bytes.
+   * 0 for the codec that does nothing.
+   */
+  readonly depth: number;
+}
+
+/** The index of the codec that does nothing. */
+export const RAW = 0;
+
+/** What handing bytes to the kernel costs until it was measured, ms per byte. */
+const FIRST_COPY_MS_PER_BYTE = 0.3 / (512 * 1024);
+/** How deep pages compress until any were seen: as those that the priors were measured with. */
+const FIRST_DEPTH = 1;
+/** Over which time everything beside codec and kernel is measured, ms: most of it comes in pieces. */
+const OTHER_HORIZON_MS = 200;
+/** The most that a packet costs beside codec and kernel, ms: more is an accident. */
+const MOST_OTHER_MS = 5;
+
+interface CodecEstimate extends CodecPrior {
+  /** Measured time against the prior and the machine's factor, as a logarithm. */
+  logTime: number;
+  logDepth: number;
+  /** When it was measured last, in packets. */
+  measuredAt: number;
+  samples: number;
+}
+
+/**
+ * What a packet costs its thread and leaves for its link, per byte of pages: running estimates from real packets,
+ * with priors for what was not tried yet. A machine's speed is shared by all codecs, so that one that was not used
+ * for a while is still known.
+ */
+export class CodecEstimates {
+  readonly count: number;
+  /** Depth of the pages that can be compressed. */
+  usualDepth = FIRST_DEPTH;
+  readonly #codecs: CodecEstimate[];
+  /** How much slower than the priors this machine is now, as a logarithm. */
+  #logMachine = 0;
+  #machineSamples = 0;
+  #copyMsPerByte = FIRST_COPY_MS_PER_BYTE;
+  #otherMsPerByte = 0;
+  // Over the horizon.
+  #otherMs = 0;
+  #otherBytes = 0;
+
+  /** @param priors in the order of their cost, the one that does nothing first */
+  constructor(priors: readonly CodecPrior[]) {
+    this.count = priors.length;
+    this.#codecs = priors.map((prior) => ({
+      ...prior,
+      logTime: 0,
+      logDepth: 0,
+      measuredAt: 0,
+      samples: 0,
+    }));
+  }
+
+  /** Bytes on the wire per byte of pages. */
+  wire(codec: number, depth: number): number {
+    return codec === RAW ? 1 : Math.exp(-depth * this.#depthOfCodec(codec));
+  }
+
+  /** Thread time per byte of pages, ms. */
+  threadMs(codec: number, depth: number): number {
+    const copyMs = this.#copyMsPerByte * this.wire(codec, depth);
+    return this.#otherMsPerByte + this.#codecMsPerByte(codec) + copyMs;
+  }
+
+  /** What handing bytes to the kernel costs by itself, ms. */
+  copyMs(bytes: number): number {
+    return this.#copyMsPerByte * bytes;
+  }
+
+  /** What a codec's result says about its pages. 0: incompressible. */
+  depthOf(codec: number, pageBytes: number, wireBytes: number): number {
+    const depth = -Math.log(wireBytes / pageBytes) / this.#depthOfCodec(codec);
+    return depth > 0.01 ? depth : 0;
+  }
+
+  /** How many packets ago the codec was measured. */
+  age(codec: number, packets: number): number {
+    return packets - this.#codecs[codec]!.measuredAt;
+  }
+
+  /**
+   * A packet was compressed. Returns false when it was the first of its codec, which pays for the codec's memory.
+   *
+   * @param packets how many there were before
+   * @param expectedDepth what its pages were believed to be
+   */
+  learnCodec(
+    codec: number,
+    packets: number,
+    pageBytes: number,
+    wireBytes: number,
+    ms: number,
+    expectedDepth: number,
+  ): boolean {
+    const estimate = this.#codecs[codec]!;
+    estimate.measuredAt = packets;
+    estimate.samples++;
+    const depth = this.depthOf(codec, pageBytes, wireBytes);
+    if (expectedDepth > 0.1 && depth > 0.1) {
+      // Packets differ more than codecs do: slowly, and back to the prior where nothing is learnt.
+      const off = Math.log(depth / expectedDepth);
+      estimate.logDepth = clamp(0.999 * estimate.logDepth + 0.02 * off, 0.5);
+    }
+    if (depth > 0) this.usualDepth += 0.05 * (depth - this.usualDepth);
+    if (estimate.samples === 1) return false;
+    if (ms <= 0) return true;
+    const off = Math.log(ms / pageBytes / estimate.msPerByte) - this.#logMachine - estimate.logTime;
+    this.#machineSamples++;
+    this.#logMachine += clamp(off, 1.5) * Math.max(0.1, 0.5 / this.#machineSamples);
+    estimate.logTime = clamp(estimate.logTime + 0.05 * clamp(off, 1.5), 1);
+    return true;
+  }
+
+  /** @param hadRoom the channel had waited for a job: the socket's buffer cannot have been full */
+  learnCopy(hadRoom: boolean, ms: number, bytes: number): void {
+    const most = Math.min(this.#codecMsPerByte(RAW + 1), 3 * this.#copyMsPerByte);
+    const off = Math.min(ms / bytes, most) - this.#copyMsPerByte;
+    // Otherwise some of it was waiting: the faster writes tell more.
+    this.#copyMsPerByte += off * (hadRoom || off < 0 ? 0.1 : 0.02);
+  }
+
+  /** Thread time of a packet beside codec and kernel. */
+  learnOther(ms: number, pageBytes: number, cycleMs: number): void {
+    const decay = Math.exp(-cycleMs / OTHER_HORIZON_MS);
+    this.#otherMs = this.#otherMs * decay + Math.min(MOST_OTHER_MS, Math.max(0, ms));
+    this.#otherBytes = this.#otherBytes * decay + pageBytes;
+    this.#otherMsPerByte = this.#otherMs / this.#otherBytes;
+  }
+
+  #codecMsPerByte(codec: number): number {
+    const { msPerByte, logTime } = this.#codecs[codec]!;
+    return msPerByte * Math.exp(this.#logMachine + logTime);
+  }
+
+  #depthOfCodec(codec: number): number {
+    const { depth, logDepth } = this.#codecs[codec]!;
+    return depth * Math.exp(logDepth);
+  }
+}
+
+function clamp(value: number, limit: number): number {
+  return Math.max(-limit, Math.min(limit, value));
+}
