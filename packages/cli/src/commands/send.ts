@@ -70,7 +70,9 @@ async function run(file: string, uri: string, flags: SendFlags, { output, signal
   const [result] = await Promise.all([migration.result, shown]);
   for (const warning of result.warnings) output.note(`warning: ${warning}`);
   output.event('result', result);
-  for (const line of migrationSummary(result)) output.result(line);
+  // The one thread that writes a mapped-ram file without multifd is no channel.
+  const shownResult = options.multifd ? result : { ...result, channels: [] };
+  for (const line of migrationSummary(shownResult)) output.result(line);
 }
 
 /** What cannot be is told before the capture is read, which may take long. */

@@ -166,8 +166,13 @@ async function run(
   }
 }
 
-/** Only a migration to a mapped-ram file loads what it takes. */
-const loadFileChannels = () => import('../file-channels/ram-file.ts');
+let fileChannels: Promise<typeof import('../file-channels/ram-file.ts')> | undefined;
+
+/** Only a migration to a mapped-ram file loads what it takes; kept, since even a loaded module takes ms. */
+function loadFileChannels() {
+  fileChannels ??= import('../file-channels/ram-file.ts');
+  return fileChannels;
+}
 
 async function openRamFile(address: MigrationAddress, options: ResolvedMigrateOptions): Promise<RamFile> {
   const { RamFile } = await loadFileChannels();

@@ -46,6 +46,7 @@ export class FilePageSender implements PageSender, WarmUp {
   readonly #jobs: JobDispatcher;
   #file: AtomicFile | undefined;
   #bitmaps: Bitmap[] = [];
+  #endedThreads = 0;
 
   constructor(options: FilePageSenderOptions) {
     this.#options = options;
@@ -78,7 +79,7 @@ export class FilePageSender implements PageSender, WarmUp {
         words: this.#pool.words.buffer,
         turn,
       };
-      this.#pool.run(file.path, task);
+      this.#pool.run(file.path, task, [], () => this.#endedThreads++);
     }
     await this.#jobs.opened();
   }
@@ -103,15 +104,25 @@ export class FilePageSender implements PageSender, WarmUp {
   async close(): Promise<void> {
     try {
       await this.#jobs.flushed();
-      for (const { present, offset, bytes } of this.#bitmaps) {
-        await writeFully(this.#file!.handle, this.#file!.path, encodeBitmap(present, bytes), offset);
-      }
-      await this.#jobs.end();
-      await this.#pool.finish(CLOSE_LIMIT_MS);
+      await Promise.all([this.#writeBitmaps(), this.#endThreads()]);
     } catch (error) {
       await this.abort(MigrationError.from(error, 'internal'));
       throw error;
     }
+  }
+
+  async #writeBitmaps(): Promise<void> {
+    for (const { present, offset, bytes } of this.#bitmaps) {
+      await writeFully(this.#file!.handle, this.#file!.path, encodeBitmap(present, bytes), offset);
+    }
+  }
+
+  /** Waits until each thread has closed the file; that the pool takes them down needs not be waited for. */
+  async #endThreads(): Promise<void> {
+    await this.#jobs.end();
+    const gone = this.#pool.finish(CLOSE_LIMIT_MS);
+    gone.catch(() => {});
+    await Promise.race([this.#pool.until(() => this.#endedThreads === this.#options.channels), gone]);
   }
 
   /** Ends the threads and removes the file. */

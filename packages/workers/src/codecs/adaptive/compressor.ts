@@ -36,6 +36,8 @@ const PRIORS: readonly CodecPrior[] = CODECS.map(({ packetMs, wire }) => ({
 const PROBE_PACKETS = 32;
 /** Below this, pages count as incompressible. */
 const FLAT_DEPTH = 0.03;
+/** The controller is told of packets that took at least this long together: to a fast link less than each counts. */
+const LEAST_OBSERVED_MS = 2;
 /** A write that is slower than this, 250 MiB/s, was not only copying. */
 const SLOW_WRITE_BYTES_PER_MS = 256 * 1024;
 
@@ -60,7 +62,11 @@ export class AdaptiveCompressor implements PageCompressor {
   #busyMs = 0;
   #arrivedBytes = 0;
   #sentBytes = 0;
+  // Since the controller was told last.
   #observedMs: number;
+  #waitedMs = 0;
+  #writeMs = 0;
+  #payloadBytes = 0;
   // The next packet: where its pages lie, what they are believed to be, and what is to become of them.
   #block = 0;
   #page = 0;
@@ -121,7 +127,7 @@ export class AdaptiveCompressor implements PageCompressor {
     const startMs = this.#now();
     const body = this.#compressor(codec).compress(pages, bodyOf(target)) as Uint8Array;
     const ms = this.#now() - startMs;
-    controller.compressed(codec, pages.length, body.length, ms, this.#depth);
+    controller.compressed(codec, pages.length, body.length, ms);
     const depth = controller.depthOf(codec, pages.length, body.length);
     this.#wasFlat = depth < FLAT_DEPTH;
     this.#regions.learn(this.#block, this.#page, depth);
@@ -132,11 +138,20 @@ export class AdaptiveCompressor implements PageCompressor {
   }
 
   observe(waitedForJobMs: number, writeMs: number, payloadBytes: number): void {
-    this.#watchLink(writeMs, payloadBytes);
+    this.#waitedMs += waitedForJobMs;
+    this.#writeMs += writeMs;
+    this.#payloadBytes += payloadBytes;
+    const now = this.#now();
+    if (now - this.#observedMs < LEAST_OBSERVED_MS) return;
+    this.#watchLink(now);
     const sentBytes = this.#link?.sentBytes();
     const sent = sentBytes === undefined ? undefined : sentBytes - this.#sentBytes;
     this.#sentBytes = sentBytes ?? 0;
-    this.#controller.observe(waitedForJobMs, writeMs, payloadBytes, sent);
+    this.#controller.observe(this.#waitedMs, this.#writeMs, this.#payloadBytes, sent);
+    this.#observedMs = now;
+    this.#waitedMs = 0;
+    this.#writeMs = 0;
+    this.#payloadBytes = 0;
   }
 
   close(): void {
@@ -150,7 +165,7 @@ export class AdaptiveCompressor implements PageCompressor {
   }
 
   /** Where the kernel does not tell, a write that took long is taken to have waited for a link that is always busy. */
-  #watchLink(writeMs: number, payloadBytes: number): void {
+  #watchLink(now: number): void {
     const progress = this.#progress;
     if (this.#link?.progress?.(progress) === true) {
       this.#controller.link(progress.busyMs - this.#busyMs, progress.arrivedBytes - this.#arrivedBytes);
@@ -158,10 +173,8 @@ export class AdaptiveCompressor implements PageCompressor {
       this.#arrivedBytes = progress.arrivedBytes;
       return;
     }
-    const now = this.#now();
-    const isHeldUp = writeMs > payloadBytes / SLOW_WRITE_BYTES_PER_MS;
-    this.#controller.link(isHeldUp ? now - this.#observedMs : writeMs, payloadBytes);
-    this.#observedMs = now;
+    const isHeldUp = this.#writeMs > this.#payloadBytes / SLOW_WRITE_BYTES_PER_MS;
+    this.#controller.link(isHeldUp ? now - this.#observedMs : this.#writeMs, this.#payloadBytes);
   }
 
   /** Suspects are left as they are until their bytes look otherwise, or for a while. */

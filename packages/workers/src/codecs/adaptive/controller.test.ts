@@ -87,7 +87,7 @@ class Simulation {
     if (codec !== RAW) {
       this.#pass(CODECS[codec]![0] * slower * this.#around(0.2));
       this.#stall();
-      controller.compressed(codec, PACKET, wire, this.ms - start, controller.typicalDepth);
+      controller.compressed(codec, PACKET, wire, this.ms - start);
     }
     start = this.ms;
     this.#pass(wire * COPY_MS_PER_BYTE * this.#around(0.5));

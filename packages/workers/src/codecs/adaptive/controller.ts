@@ -25,12 +25,13 @@ export interface ControllerOptions {
 }
 
 /** Over which time the link's rate is measured, ms, and the length of a packet's cycle, packets. */
-const HORIZON_MS = 100;
+const HORIZON_MS = 300;
+const FIRST_HORIZON_MS = 30;
 const HORIZON_PACKETS = 8;
 /** A long pause is no reason to forget everything. */
 const MOST_DECAY = 2;
 /** The link is believed to be as at the start until it was busy for longer than this, ms. */
-const START_MS = 2;
+const START_MS = 8;
 /** How long thread and link may be apart until the price is e times another, ms, and in packets at least. */
 const BALANCE_MS = 10;
 const BALANCE_PACKETS = 6;
@@ -43,7 +44,10 @@ const PRICE_MARGIN = 1.5;
 const LONG_WAIT_PACKETS = 4;
 /** What mixing must promise, or pages are sent as they are: it costs the receiver time as well. */
 const LEAST_GAIN = 0.1;
-/** The same for the first packets, which pay for memory and caches on both sides and know nothing of the machine. */
+/**
+ * The same for the first packets under a limit, which pay for memory and caches on both sides and know nothing of
+ * the machine. Without a limit nothing is known of the link either, and sending too much costs more.
+ */
 const FIRST_GAIN = 0.4;
 const FIRST_PACKETS = 16;
 /** Packets after which a codec next to the one in use is tried again. */
@@ -62,9 +66,12 @@ export class AdaptiveController {
   #linkBytes: number;
   #linkMs = START_MS;
   #linkAtMs: number | undefined;
+  #linkAgeMs = 0;
+  /** How long the link was busy since the last packet. */
+  #busyMs = 0;
   #cycleMs = 0;
   #cycles = 0;
-  // Of the packet that is in work.
+  // Since the last call of `observe`.
   #lastMs: number | undefined;
   #codecMs = 0;
   #pageBytes = 0;
@@ -96,14 +103,17 @@ export class AdaptiveController {
     return this.#estimates.usualDepth;
   }
 
-  /** What a byte on the wire is worth now, ms of thread time. 0: pages are sent as they are. */
+  /**
+   * What a byte on the wire is worth now, ms of thread time. 0: pages are sent as they are. It is less while a
+   * link that went unused can be made up for.
+   */
   get price(): number {
-    return this.#price;
+    return this.#price * Math.exp(-this.#use.unusedMs / this.#scaleMs);
   }
 
   /** The codec for pages of this depth (see `depthOf`). */
   choose(depth: number): number {
-    const price = this.#price;
+    const { price } = this;
     if (price === 0) return RAW;
     const estimates = this.#estimates;
     let best = RAW;
@@ -124,25 +134,15 @@ export class AdaptiveController {
 
   /** A packet with `pageBytes` of pages is about to be sent, compressed or not. */
   begin(pageBytes: number): void {
-    this.#pageBytes = pageBytes;
-    this.#codecMs = 0;
+    this.#packets++;
+    this.#pageBytes += pageBytes;
   }
 
-  /**
-   * A packet was compressed.
-   *
-   * @param expectedDepth what its pages were believed to be
-   */
-  compressed(codec: number, pageBytes: number, wireBytes: number, ms: number, expectedDepth: number): void {
-    this.#codecMs = ms;
-    this.#isFirstOfCodec = !this.#estimates.learnCodec(
-      codec,
-      this.#packets,
-      pageBytes,
-      wireBytes,
-      ms,
-      expectedDepth,
-    );
+  /** A packet was compressed. */
+  compressed(codec: number, pageBytes: number, wireBytes: number, ms: number): void {
+    this.#codecMs += ms;
+    const isKnown = this.#estimates.learnCodec(codec, this.#packets, pageBytes, wireBytes, ms);
+    if (!isKnown) this.#isFirstOfCodec = true;
   }
 
   /**
@@ -155,13 +155,17 @@ export class AdaptiveController {
     const now = this.#now();
     const elapsedMs = this.#linkAtMs === undefined ? busyMs : now - this.#linkAtMs;
     this.#linkAtMs = now;
-    const decay = Math.exp(-Math.min(elapsedMs / HORIZON_MS, MOST_DECAY));
+    this.#busyMs += busyMs;
+    // What a connection does at first, into empty buffers, is soon forgotten.
+    this.#linkAgeMs += elapsedMs;
+    const horizonMs = Math.min(HORIZON_MS, Math.max(FIRST_HORIZON_MS, this.#linkAgeMs / 2));
+    const decay = Math.exp(-Math.min(elapsedMs / horizonMs, MOST_DECAY));
     this.#linkMs = this.#linkMs * decay + busyMs;
     this.#linkBytes = this.#linkBytes * decay + bytes;
   }
 
   /**
-   * What the channel did since the last call: see `PageCompressor.observe`.
+   * What the channel did since the last call, with a packet or some: see `PageCompressor.observe`.
    *
    * @param sentBytes what all channels together have sent since the last call
    */
@@ -175,7 +179,6 @@ export class AdaptiveController {
     const sinceMs = this.#lastMs === undefined ? writeMs + this.#codecMs : now - this.#lastMs;
     const waitedMs = this.#lastMs === undefined ? 0 : Math.min(waitedForJobMs, sinceMs);
     this.#lastMs = now;
-    this.#packets++;
     if (this.#isFirstOfCodec) this.#isFirstOfCodec = false;
     else this.#account(sinceMs, waitedMs, writeMs, payloadBytes, sentBytes);
     this.#codecMs = 0;
@@ -191,10 +194,10 @@ export class AdaptiveController {
   ): void {
     const estimates = this.#estimates;
     // The limit is for all: a channel that gets less than its part leaves more to the others.
-    const linkMs = Math.max(
-      (payloadBytes * this.#linkMs) / this.#linkBytes,
-      sentBytes / this.#limitBytesPerMs,
-    );
+    const limitMs = sentBytes / this.#limitBytesPerMs;
+    const linkMs = Math.max((payloadBytes * this.#linkMs) / this.#linkBytes, limitMs);
+    const usedMs = Math.max(this.#busyMs, limitMs);
+    this.#busyMs = 0;
     const longMs = LONG_WAIT_PACKETS * Math.max(linkMs, payloadBytes / this.linkBytesPerMs);
     const countedMs = Math.min(waitedMs, longMs);
     const cycleMs = sinceMs - waitedMs + countedMs;
@@ -204,10 +207,9 @@ export class AdaptiveController {
     const decay = 1 - 1 / HORIZON_PACKETS;
     this.#cycleMs = this.#cycleMs * decay + cycleMs;
     this.#cycles = this.#cycles * decay + 1;
-    this.#use.watch(cycleMs, linkMs, this.#meanCycleMs);
+    this.#use.watch(cycleMs, usedMs, this.#meanCycleMs);
     const copyMs = Math.min(writeMs, estimates.copyMs(payloadBytes));
-    const aheadMs = linkMs * this.#use.use - (otherMs + this.#codecMs + copyMs);
-    this.#setPrice(this.#use.isLinkUnused ? Math.min(0, aheadMs, linkMs - cycleMs) : aheadMs);
+    this.#setPrice(linkMs * this.#use.use - (otherMs + this.#codecMs + copyMs));
   }
 
   /** This channel's part of the limit, if all are equal. */
@@ -219,21 +221,24 @@ export class AdaptiveController {
     return this.#cycles === 0 ? 0 : this.#cycleMs / this.#cycles;
   }
 
+  get #scaleMs(): number {
+    return Math.max(BALANCE_MS, BALANCE_PACKETS * this.#meanCycleMs);
+  }
+
   /** @param aheadMs how much longer the link has to work than the thread had */
   #setPrice(aheadMs: number): void {
     const estimates = this.#estimates;
     const link = this.linkBytesPerMs;
     const { use } = this.#use;
-    const gain = this.#packets < FIRST_PACKETS ? FIRST_GAIN : LEAST_GAIN;
-    if (bestMixture(estimates, link, use) > 1 - gain) {
+    const isStart = this.#packets < FIRST_PACKETS && Number.isFinite(this.#limitBytesPerMs);
+    if (bestMixture(estimates, link, use) > 1 - (isStart ? FIRST_GAIN : LEAST_GAIN)) {
       this.#price = 0;
       return;
     }
     const least = priceFor(estimates, link * FASTER, use) / PRICE_MARGIN;
     const most = priceFor(estimates, link / SLOWER, use) * PRICE_MARGIN;
     const before = this.#price === 0 ? priceFor(estimates, link, use) : this.#price;
-    const scaleMs = Math.max(BALANCE_MS, BALANCE_PACKETS * this.#meanCycleMs);
-    this.#price = Math.min(most, Math.max(least, before * Math.exp(aheadMs / scaleMs)));
+    this.#price = Math.min(most, Math.max(least, before * Math.exp(aheadMs / this.#scaleMs)));
   }
 
   /** Now and then a neighbour of the codec: what was once measured may have changed. */

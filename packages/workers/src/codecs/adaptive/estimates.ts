@@ -12,8 +12,9 @@ export interface CodecPrior {
 /** The index of the codec that does nothing. */
 export const RAW = 0;
 
+const FULL_PACKET_BYTES = 512 * 1024;
 /** What handing bytes to the kernel costs until it was measured, ms per byte. */
-const FIRST_COPY_MS_PER_BYTE = 0.3 / (512 * 1024);
+const FIRST_COPY_MS_PER_BYTE = 0.3 / FULL_PACKET_BYTES;
 /** How deep pages compress until any were seen: as those that the priors were measured with. */
 const FIRST_DEPTH = 1;
 /** Over which time everything beside codec and kernel is measured, ms: most of it comes in pieces. */
@@ -24,7 +25,6 @@ const MOST_OTHER_MS = 5;
 interface CodecEstimate extends CodecPrior {
   /** Measured time against the prior and the machine's factor, as a logarithm. */
   logTime: number;
-  logDepth: number;
   /** When it was measured last, in packets. */
   measuredAt: number;
   samples: number;
@@ -32,7 +32,8 @@ interface CodecEstimate extends CodecPrior {
 
 /**
  * What a packet costs its thread and leaves for its link, per byte of pages: running estimates from real packets,
- * with priors for what was not tried yet. A machine's speed is shared by all codecs, so that one that was not used
+ * with priors for what was not tried yet. How deep pages compress is measured, and how much deeper one codec goes
+ * than another is not: packets differ far more than that does. A machine's speed is shared by all codecs, so that one that was not used
  * for a while is still known.
  */
 export class CodecEstimates {
@@ -55,7 +56,6 @@ export class CodecEstimates {
     this.#codecs = priors.map((prior) => ({
       ...prior,
       logTime: 0,
-      logDepth: 0,
       measuredAt: 0,
       samples: 0,
     }));
@@ -63,7 +63,7 @@ export class CodecEstimates {
 
   /** Bytes on the wire per byte of pages. */
   wire(codec: number, depth: number): number {
-    return codec === RAW ? 1 : Math.exp(-depth * this.#depthOfCodec(codec));
+    return codec === RAW ? 1 : Math.exp(-depth * this.#codecs[codec]!.depth);
   }
 
   /** Thread time per byte of pages, ms. */
@@ -79,7 +79,7 @@ export class CodecEstimates {
 
   /** What a codec's result says about its pages. 0: incompressible. */
   depthOf(codec: number, pageBytes: number, wireBytes: number): number {
-    const depth = -Math.log(wireBytes / pageBytes) / this.#depthOfCodec(codec);
+    const depth = -Math.log(wireBytes / pageBytes) / this.#codecs[codec]!.depth;
     return depth > 0.01 ? depth : 0;
   }
 
@@ -92,32 +92,21 @@ export class CodecEstimates {
    * A packet was compressed. Returns false when it was the first of its codec, which pays for the codec's memory.
    *
    * @param packets how many there were before
-   * @param expectedDepth what its pages were believed to be
    */
-  learnCodec(
-    codec: number,
-    packets: number,
-    pageBytes: number,
-    wireBytes: number,
-    ms: number,
-    expectedDepth: number,
-  ): boolean {
+  learnCodec(codec: number, packets: number, pageBytes: number, wireBytes: number, ms: number): boolean {
     const estimate = this.#codecs[codec]!;
     estimate.measuredAt = packets;
     estimate.samples++;
+    // A packet of few pages says little.
+    const weight = Math.min(1, pageBytes / FULL_PACKET_BYTES);
     const depth = this.depthOf(codec, pageBytes, wireBytes);
-    if (expectedDepth > 0.1 && depth > 0.1) {
-      // Packets differ more than codecs do: slowly, and back to the prior where nothing is learnt.
-      const off = Math.log(depth / expectedDepth);
-      estimate.logDepth = clamp(0.999 * estimate.logDepth + 0.02 * off, 0.5);
-    }
-    if (depth > 0) this.usualDepth += 0.05 * (depth - this.usualDepth);
+    if (depth > 0) this.usualDepth += 0.05 * weight * (depth - this.usualDepth);
     if (estimate.samples === 1) return false;
     if (ms <= 0) return true;
     const off = Math.log(ms / pageBytes / estimate.msPerByte) - this.#logMachine - estimate.logTime;
     this.#machineSamples++;
-    this.#logMachine += clamp(off, 1.5) * Math.max(0.1, 0.5 / this.#machineSamples);
-    estimate.logTime = clamp(estimate.logTime + 0.05 * clamp(off, 1.5), 1);
+    this.#logMachine += clamp(off, 1.5) * weight * Math.max(0.1, 0.5 / this.#machineSamples);
+    estimate.logTime = clamp(estimate.logTime + 0.05 * weight * clamp(off, 1.5), 1);
     return true;
   }
 
@@ -140,11 +129,6 @@ export class CodecEstimates {
   #codecMsPerByte(codec: number): number {
     const { msPerByte, logTime } = this.#codecs[codec]!;
     return msPerByte * Math.exp(this.#logMachine + logTime);
-  }
-
-  #depthOfCodec(codec: number): number {
-    const { depth, logDepth } = this.#codecs[codec]!;
-    return depth * Math.exp(logDepth);
   }
 }
 

@@ -20,15 +20,20 @@ const UNUSED_MS = 10;
 const UNUSED_PACKETS = 3;
 /** ... and that is this share of its time, is not what the channel waits for. */
 const UNUSED_SHARE = 0.05;
+/** What a packet leaves of what was known of the ones before it: whether the link goes unused right now. */
+const RECENT_KEPT = 0.8;
 /** How many times as long is remembered: what happened once is soon made up for. */
 const UNUSED_MOST = 2;
 
 export class ThreadUse {
   /** The share. */
   use = MOST_USE;
-  /** Whether the link goes unused. */
-  isLinkUnused = false;
+  /** For how much longer than is tolerated the link has gone unused and still does, ms. */
+  unusedMs = 0;
   #unusedMs = 0;
+  // Of the last packets.
+  #recentMs = 0;
+  #recentUnusedMs = 0;
   /** How long the link was unused since the share fell. */
   #sinceFallMs = 0;
 
@@ -36,18 +41,21 @@ export class ThreadUse {
    * A packet has passed.
    *
    * @param cycleMs all the time from the one before
-   * @param linkMs what the link needed of it
+   * @param usedMs how long of it the link was in use
    * @param meanCycleMs how long packets take these days
    */
-  watch(cycleMs: number, linkMs: number, meanCycleMs: number): void {
+  watch(cycleMs: number, usedMs: number, meanCycleMs: number): void {
     const limitMs = Math.max(UNUSED_MS, UNUSED_PACKETS * meanCycleMs);
     const kept = this.#unusedMs * Math.exp(-cycleMs / (limitMs / UNUSED_SHARE));
-    this.#unusedMs = Math.max(-limitMs, Math.min(UNUSED_MOST * limitMs, kept + cycleMs - linkMs));
-    this.isLinkUnused = this.#unusedMs > limitMs;
+    this.#unusedMs = Math.max(-limitMs, Math.min(UNUSED_MOST * limitMs, kept + cycleMs - usedMs));
+    this.#recentMs = this.#recentMs * RECENT_KEPT + cycleMs;
+    this.#recentUnusedMs = this.#recentUnusedMs * RECENT_KEPT + cycleMs - usedMs;
+    const isUnusedNow = this.#recentUnusedMs > UNUSED_SHARE * this.#recentMs;
+    this.unusedMs = isUnusedNow ? Math.max(0, this.#unusedMs - limitMs) : 0;
     this.use +=
       (MOST_USE - this.use) *
       (1 - Math.exp(-cycleMs / Math.max(USE_BACK_MS, USE_BACK_PACKETS * meanCycleMs)));
-    if (!this.isLinkUnused) {
+    if (this.unusedMs === 0) {
       this.#sinceFallMs = 0;
       return;
     }
