@@ -21,7 +21,7 @@ const PACKET_BYTES = 512 * 1024;
  */
 const CODECS = [
   { code: 0, level: 0, isFrame: false, packetMs: 0, wire: 1 },
-  { code: PayloadCodec.lz4, level: 0, isFrame: false, packetMs: 1.45, wire: 0.615 },
+  { code: PayloadCodec.lz4, level: 0, isFrame: false, packetMs: 1.06, wire: 0.616 },
   { code: PayloadCodec.zstd, level: 1, isFrame: true, packetMs: 1.24, wire: 0.5 },
   { code: PayloadCodec.zstd + 1, level: 3, isFrame: true, packetMs: 2.1, wire: 0.448 },
   { code: PayloadCodec.zstd + 2, level: 5, isFrame: false, packetMs: 4.4, wire: 0.421 },
