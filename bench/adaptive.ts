@@ -208,7 +208,10 @@ function nextMessage<T extends DestinationMessage['type']>(
   type: T,
 ): Promise<Extract<DestinationMessage, { type: T }>> {
   return new Promise((resolve, reject) => {
+    const gone = () => reject(new Error('the destination process ended early'));
+    child.once('exit', gone);
     child.once('message', (message: DestinationMessage) => {
+      child.off('exit', gone);
       if (message.type === type) resolve(message as Extract<DestinationMessage, { type: T }>);
       else reject(new Error(message.type === 'failed' ? message.message : `unexpected ${message.type}`));
     });

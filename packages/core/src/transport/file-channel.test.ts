@@ -126,7 +126,8 @@ test('files that cannot be opened are refused with the reason', async () => {
     [() => read(`file:${directory}/none`), /opened to read: found ENOENT \(of .*none\)/],
     [() => read(`file:${directory}`), /not a regular file/],
     [() => read(`file:${fifo}`), /not a regular file/],
-    [() => write(`file:${fifo}`), /ENXIO/],
+    // Without a reader; the one before may still be closing.
+    [() => write(`file:${fifo}`), /ENXIO|not a regular file/],
     [() => write(`file:${directory}`), /EISDIR/],
     [() => write(`file:${directory}/none/file`), /ENOENT/],
     [() => write('file:/dev/full'), /not a regular file/],
