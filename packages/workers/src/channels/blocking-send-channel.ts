@@ -134,6 +134,7 @@ export class BlockingSendChannel {
       else this.#addCompressed(this.#job.block, block, compressor);
     }
     const writeMs = this.#finish(owner.cells);
+    words.countSent(MULTIFD_PACKET_BYTES + packet.payloadBytes);
     compressor?.observe?.(waitedMs, writeMs, packet.payloadBytes);
   }
 
@@ -177,8 +178,12 @@ export class BlockingSendChannel {
 
   #addCompressed(blockIndex: number, block: BlockView, compressor: PageCompressor): void {
     const { packet, pages, target } = this.#slot;
-    copyPages(packet, block, pages);
     compressor.locate?.(blockIndex, packet.pages[0]!);
+    if (compressor.sendsRaw?.(packet.normalPages * TARGET_PAGE_BYTES) === true) {
+      this.#addRaw(block);
+      return;
+    }
+    copyPages(packet, block, pages);
     const payload = compressor.compress(pages.subarray(0, packet.normalPages * TARGET_PAGE_BYTES), target);
     if (!(payload instanceof Uint8Array)) {
       throw new MigrationError(

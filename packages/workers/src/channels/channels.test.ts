@@ -30,6 +30,7 @@ interface Config {
   io?: ChannelIo;
   uri?: string;
   zeroPagesInPackets?: boolean;
+  maxBandwidthBytesPerSecond?: number;
   blocks?: [string, number][];
 }
 
@@ -60,6 +61,7 @@ async function connect(config: Config): Promise<Pair> {
     zlibLevel: 1,
     zstdLevel: 1,
     zeroPagesInPackets: config.zeroPagesInPackets ?? true,
+    maxBandwidthBytesPerSecond: config.maxBandwidthBytesPerSecond,
     connectTimeoutMs: 5000,
   });
   const over = new Error('the test is over');
@@ -130,6 +132,7 @@ const CONFIGS: Config[] = [
   { compression: 'zstd', channels: 2, backend: 'minizlib' },
   { compression: 'lz4', channels: 2 },
   { compression: 'adaptive', channels: 2 },
+  { compression: 'adaptive', channels: 2, io: 'event-loop' },
   { compression: 'none', channels: 2, io: 'event-loop' },
   { compression: 'none', channels: 2, io: 'event-loop', zeroPagesInPackets: false },
   { compression: 'zlib', channels: 2, io: 'event-loop' },
@@ -178,6 +181,23 @@ for (const config of CONFIGS) {
     }
   });
 }
+
+test('adaptive: the limit of the link reaches the channels', async () => {
+  const ratios: number[] = [];
+  for (const maxBandwidthBytesPerSecond of [5_000_000, 40_000_000_000]) {
+    const pair = await connect({ compression: 'adaptive', channels: 2, maxBandwidthBytesPerSecond });
+    const pages = range(0, 700);
+    for (const page of pages) write(pair.source[0]!, page, 1, 1);
+    await submit(pair.sender, 0, pages);
+    await sync(pair);
+    assertSame(pair, `${maxBandwidthBytesPerSecond}`);
+    await pair.sender.flushed();
+    ratios.push(sum(pair.sender.stats(), 'bytes') / (700 * PAGE));
+    await close(pair);
+  }
+  assert.ok(ratios[0]! < 0.7, `a slow link: ${ratios[0]}`);
+  assert.ok(ratios[1]! > 1, `a fast one gets pages as they are: ${ratios[1]}`);
+});
 
 for (const io of ['blocking', 'event-loop'] as const) {
   test(`over unix sockets, ${io}`, async () => {

@@ -163,8 +163,12 @@ export class PacketReceiver {
     this.#placePages(this.#block);
     if (packet.normalPages === 0) return;
     this.#inPayload = true;
-    if (this.#options.decompressor === undefined) {
-      if (this.#options.scatter === true) this.#scattering = true;
+    const { decompressor, scatter } = this.#options;
+    // A compressed payload as long as its pages is these pages, where the codec says so.
+    const raw =
+      decompressor?.takesRaw === true && packet.payloadBytes === packet.normalPages * TARGET_PAGE_BYTES;
+    if (decompressor === undefined || (raw && scatter === true)) {
+      if (scatter === true) this.#scattering = true;
       else this.#nextPiece(0);
     } else this.#target = this.#scratch.subarray(0, packet.payloadBytes);
   }
@@ -250,6 +254,7 @@ export class PacketReceiver {
   #takePayload(): PacketEvent {
     const { decompressor, channel } = this.#options;
     const { normalPages } = this.#packet;
+    if (this.#scattering) return this.#endPacket();
     if (decompressor !== undefined) {
       const place = { channel, offset: this.#packetOffset };
       const bytes = decompressor.decompress(this.#target, normalPages * TARGET_PAGE_BYTES, place);
@@ -258,7 +263,6 @@ export class PacketReceiver {
       this.#copyIn(this.#pagesMemory, bytes.byteOffset, 0, normalPages);
       return this.#endPacket();
     }
-    if (this.#scattering) return this.#endPacket();
     if (this.#inScratch) this.#copyIn(this.#scratch, 0, this.#firstPage, this.#pieceEnd);
     if (this.#pieceEnd === normalPages) return this.#endPacket();
     this.#nextPiece(this.#pieceEnd);

@@ -9,6 +9,7 @@ import { Bell } from './bell.ts';
  *   12  i32  bell of the receiving workers: a sync was released   coordinator
  *   16  i32  sync rounds released so far   coordinator
  *   20  i32  1: no more pages              coordinator
+ *   24  i32  16 bytes sent so far, times   sending workers
  */
 
 const COORDINATOR_BELL = 0;
@@ -17,7 +18,9 @@ const PACKETS = 2;
 const RELEASE_BELL = 3;
 const RELEASED = 4;
 const SEALED = 5;
-const WORDS = 6;
+const SENT = 6;
+const WORDS = 7;
+const SENT_UNIT_BYTES = 16;
 
 /** The words that the coordinator and all its channel workers share. */
 export class PoolWords {
@@ -26,6 +29,8 @@ export class PoolWords {
   /** Rung on `release`, `seal` and `cancel`; only receiving workers listen. */
   readonly releaseBell: Bell;
   readonly #words: Int32Array;
+  #sentSeen = 0;
+  #sentBytes = 0;
 
   constructor(buffer = new SharedArrayBuffer(4 * WORDS)) {
     this.buffer = buffer;
@@ -53,6 +58,19 @@ export class PoolWords {
   /** The next packet number, over all channels. */
   nextPacketNumber(): number {
     return Atomics.add(this.#words, PACKETS, 1) >>> 0;
+  }
+
+  /** Counts bytes that this channel has sent. */
+  countSent(bytes: number): void {
+    Atomics.add(this.#words, SENT, Math.round(bytes / SENT_UNIT_BYTES));
+  }
+
+  /** Bytes that all channels have sent. To be asked for more often than every 64 GiB. */
+  get sentBytes(): number {
+    const sent = Atomics.load(this.#words, SENT);
+    this.#sentBytes += ((sent - this.#sentSeen) >>> 0) * SENT_UNIT_BYTES;
+    this.#sentSeen = sent;
+    return this.#sentBytes;
   }
 
   get released(): number {

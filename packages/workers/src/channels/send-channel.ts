@@ -1,4 +1,5 @@
 import { type BlockView, runLength, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { MULTIFD_PACKET_BYTES } from '@pageferry/core/wire';
 import type { PageCompressor } from '../codecs/codec.ts';
 import type { ChannelCells } from './channel-cells.ts';
 import { createJob, type Job, JobKind, JobRing } from './job-ring.ts';
@@ -39,6 +40,9 @@ export class SendChannel {
   readonly #ring: JobRing;
   /** With packets compressed elsewhere: the writes in their order. */
   #writes = Promise.resolve();
+  /** Since the last packet with pages: waited for a job, and for a packet to leave. */
+  #waitedMs = 0;
+  #blockedMs = 0;
 
   constructor(parts: SendChannelParts) {
     this.#parts = parts;
@@ -58,7 +62,9 @@ export class SendChannel {
       const seen = cells.workerBell.count;
       writer.checkAlive();
       if (!this.#ring.peek(job)) {
+        const startMs = performance.now();
         await cells.workerBell.changed(seen);
+        this.#waitedMs += performance.now() - startMs;
         continue;
       }
       if (job.kind === JobKind.end) {
@@ -66,14 +72,17 @@ export class SendChannel {
         return;
       }
       const slot = writer.take();
-      if (slot === undefined) await writer.room();
-      else this.#start(slot, job);
+      if (slot === undefined) {
+        const startMs = performance.now();
+        await writer.room();
+        this.#blockedMs += performance.now() - startMs;
+      } else this.#start(slot, job);
     }
   }
 
   #start(slot: PacketSlot, job: Job): void {
     const { packet } = slot;
-    const { builder, compressor } = this.#parts;
+    const { builder, compressor, words } = this.#parts;
     if (job.kind === JobKind.sync) {
       builder.sync(packet);
       this.#shift();
@@ -84,7 +93,14 @@ export class SendChannel {
     this.#shift();
     if (packet.normalPages === 0) this.#write(slot, NO_PARTS);
     else if (compressor === undefined) this.#sendRaw(slot, block);
-    else this.#sendCompressed(slot, block, compressor);
+    else {
+      compressor.locate?.(job.block, packet.pages[0]!);
+      this.#sendCompressed(slot, block, compressor);
+    }
+    words.countSent(MULTIFD_PACKET_BYTES + packet.payloadBytes);
+    compressor?.observe?.(this.#waitedMs, this.#blockedMs, packet.payloadBytes);
+    this.#waitedMs = 0;
+    this.#blockedMs = 0;
   }
 
   /** Frees the job's place in the ring, and wakes the coordinator when it may be waiting for some. */
@@ -119,6 +135,10 @@ export class SendChannel {
   /** A compressor must not see a page change: it works on a copy. */
   #sendCompressed(slot: PacketSlot, block: BlockView, compressor: PageCompressor): void {
     const { packet } = slot;
+    if (compressor.sendsRaw?.(packet.normalPages * TARGET_PAGE_BYTES) === true) {
+      this.#sendRaw(slot, block);
+      return;
+    }
     copyPages(packet, block, slot.pages);
     const pages = slot.pages.subarray(0, packet.normalPages * TARGET_PAGE_BYTES);
     const payload = compressor.compress(pages, slot.target);

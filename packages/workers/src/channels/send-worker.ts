@@ -5,6 +5,7 @@ import type { RamBlockMemory } from '@pageferry/core/memory';
 import { BlockView } from '@pageferry/core/memory';
 import { connectSocket, type SocketAddress } from '@pageferry/core/transport';
 import { encodeMultifdHandshake, MULTIFD_HANDSHAKE_BYTES } from '@pageferry/core/wire';
+import type { ChannelLink } from '../codecs/channel-link.ts';
 import type { PageCompressor } from '../codecs/codec.ts';
 import { CODECS, createCompressor } from '../codecs/registry.ts';
 import { BlockingSocket, takeDescriptor } from '../system/blocking-socket.ts';
@@ -31,6 +32,8 @@ export interface SendTask {
   readonly backend: CodecBackend | undefined;
   readonly zeroPagesInPackets: boolean;
   readonly io: ChannelIo;
+  readonly limitBytesPerMs: number | undefined;
+  readonly channels: number;
   readonly blocks: readonly RamBlockMemory[];
   readonly cells: SharedArrayBuffer;
   /** The cells of the other channels. */
@@ -66,6 +69,11 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
     await sendHandshake(socket, task);
     cells.count(MULTIFD_HANDSHAKE_BYTES, 0, 0, 0);
     const parts = { channel: task.name, cells, words, builder, compressor };
+    const link: ChannelLink = {
+      limitBytesPerMs: task.limitBytesPerMs,
+      channels: task.channels,
+      sentBytes: () => words.sentBytes,
+    };
     const opened = () => {
       cells.setOpen();
       words.coordinatorBell.ring();
@@ -76,10 +84,13 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
         flushed: () => words.coordinatorBell.ring(),
         failed: () => cells.workerBell.ring(),
       });
+      compressor?.attach?.(link);
       opened();
       await new SendChannel({ ...parts, writer }).run();
     } else {
-      blocking = takeSocket(calls, socket, task);
+      const own = takeSocket(calls, socket, task);
+      blocking = own;
+      compressor?.attach?.({ ...link, progress: (into) => own.progress(into) });
       opened();
       await new BlockingSendChannel({
         ...parts,

@@ -26,6 +26,8 @@ export interface ThreadedPageSenderOptions {
   /** Whether the channels find zero pages and name them in their packets (QEMU from 9.0). */
   readonly zeroPagesInPackets: boolean;
   readonly connectTimeoutMs: number;
+  /** Of all channels together, for codecs that choose by it; 0 or absent: none. */
+  readonly maxBandwidthBytesPerSecond?: number | undefined;
   /** `blocking` if absent. */
   readonly io?: ChannelIo | undefined;
   /** Threads from `sendingPool` with as many channels, started before. */
@@ -73,7 +75,8 @@ class ThreadedPageSender implements PageSender, WarmUp {
 
   async open(blocks: readonly RamBlockMemory[]): Promise<void> {
     const { address, compression, backend, uuid, connectTimeoutMs, zeroPagesInPackets } = this.#options;
-    const { io = 'blocking' } = this.#options;
+    const { io = 'blocking', maxBandwidthBytesPerSecond = 0 } = this.#options;
+    const limitBytesPerMs = maxBandwidthBytesPerSecond === 0 ? undefined : maxBandwidthBytesPerSecond / 1000;
     for (const [channel, cells] of this.#cells.entries()) {
       const name = `multifd ${channel}`;
       const task: SendTask = {
@@ -87,6 +90,8 @@ class ThreadedPageSender implements PageSender, WarmUp {
         backend,
         zeroPagesInPackets,
         io,
+        limitBytesPerMs,
+        channels: this.#options.channels,
         blocks: blocks.map(({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset }) => ({
           idstr,
           usedLengthBytes,

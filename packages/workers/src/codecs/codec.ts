@@ -1,4 +1,5 @@
 import { MigrationError } from '@pageferry/core';
+import type { ChannelLink } from './channel-link.ts';
 
 /** Where a payload was read, for error messages. */
 export interface PayloadPlace {
@@ -27,12 +28,21 @@ export interface PageCompressor {
   locate?(blockIndex: number, firstPage: number): void;
   /** What the channel did since the last packet: waited for a job, waited for the socket to take the payload (ms). */
   observe?(waitedForJobMs: number, writeMs: number, payloadBytes: number): void;
+  /** What is known of the channel's link; called once, before the first packet. */
+  attach?(link: ChannelLink): void;
+  /**
+   * Asked after `locate`: whether the next packet's pages travel as they are. Then they need not be copied, and
+   * `compress` is not called: a payload as long as its pages is these pages (`takesRaw`).
+   */
+  sendsRaw?(pageBytes: number): boolean;
   /** Frees native memory. */
   close(): void;
 }
 
 /** One channel's decompressor. */
 export interface PageDecompressor {
+  /** A payload as long as its pages is these pages: it may be read to where they belong. */
+  readonly takesRaw?: boolean;
   /**
    * Decompresses a payload to exactly `expectedBytes`. Allocates nothing that grows with the payload's claims.
    *

@@ -68,6 +68,7 @@ const coordinator: CoordinatorApi = {
         const sender = createThreadedPageSender({
           address: socketAddress!,
           channels: multifdChannels,
+          maxBandwidthBytesPerSecond: options.maxBandwidthBytesPerSecond,
           compression: multifdCompression,
           backend: multifdBackend,
           zlibLevel: multifdZlibLevel,

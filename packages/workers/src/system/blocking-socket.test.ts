@@ -57,6 +57,31 @@ test('scattered pieces arrive in scattered places, whatever the kernel takes at 
   receiver.close();
 });
 
+test('the kernel tells what a connection did', { skip }, async () => {
+  const [sender, receiver] = await pair();
+  const progress = { busyMs: 0, arrivedBytes: 0 };
+  assert.equal(sender.progress(progress), true);
+  const before = { ...progress };
+  const memory = new Uint8Array(new ArrayBuffer(100_000));
+  const out = new IoVector(calls!, 1);
+  out.add(calls!.addressOf(memory), memory.length);
+  const into = new IoVector(calls!, 1);
+  into.add(calls!.addressOf(memory), memory.length);
+  for (let received = 0; received < memory.length; ) {
+    if (out.bytes > 0) sender.send(out);
+    received += receiver.receiveNow(into);
+  }
+  // An acknowledgement may come a little later than the bytes.
+  for (let i = 0; i < 100 && progress.arrivedBytes < before.arrivedBytes + memory.length; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(sender.progress(progress), true);
+  }
+  assert.equal(progress.arrivedBytes - before.arrivedBytes, memory.length);
+  assert.ok(progress.busyMs >= before.busyMs && progress.busyMs < 10_000, `${progress.busyMs} ms`);
+  sender.close();
+  receiver.close();
+});
+
 test('a receiver returns after a slice without bytes, and tells the end', { skip }, async () => {
   const [sender, receiver] = await pair();
   const memory = new Uint8Array(new ArrayBuffer(100));

@@ -1,10 +1,22 @@
 import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import type { LinkProgress } from '../codecs/channel-link.ts';
 import type { IoVector } from './io-vector.ts';
 import { Errno, MessageFlag, type SystemCalls } from './system-calls.ts';
 
 /** How long a call waits at most before its thread looks whether it was cancelled, ms. */
 const SLICE_MS = 100;
+
+/*
+ * struct tcp_info, the first 184 bytes, as far as it is read here:
+ *  120  u64  bytes acknowledged by the peer
+ *  168  u64  us in which there was something to send or to be acknowledged
+ *  176  u64  us of these in which the peer had no room
+ */
+const TCP_INFO_BYTES = 184;
+const BYTES_ACKED = 120 / 4;
+const BUSY_TIME = 168 / 4;
+const WINDOW_LIMITED = 176 / 4;
 
 /** A call on the socket failed. `errno` is Linux's. */
 export class SocketError extends Error {
@@ -37,6 +49,7 @@ export type ChannelSocket = Pick<BlockingSocket, 'send' | 'receive' | 'receiveNo
 export class BlockingSocket {
   readonly #calls: SystemCalls;
   readonly #fd: number;
+  readonly #info = new Uint32Array(TCP_INFO_BYTES / 4);
   #closed = false;
 
   /** Takes over a descriptor. @throws SocketError when it cannot be made to block */
@@ -75,6 +88,23 @@ export class BlockingSocket {
   receiveNow(vector: IoVector): number {
     const bytes = this.#calls.receiveMessage(this.#fd, vector.message, MessageFlag.dontWait);
     return bytes === 0 ? END : this.#moved('recvmsg', vector, bytes);
+  }
+
+  /**
+   * How long the connection had something to carry, and how much arrived, since it was made. Returns false for
+   * one that is not TCP, or a Linux before 4.10.
+   */
+  progress(into: LinkProgress): boolean {
+    const info = this.#info;
+    if (!this.#calls.tcpInfo(this.#fd, info)) return false;
+    into.arrivedBytes = info[BYTES_ACKED]! + info[BYTES_ACKED + 1]! * 2 ** 32;
+    // In us. While the receiver has no room the link has nothing to do.
+    into.busyMs =
+      (info[BUSY_TIME]! -
+        info[WINDOW_LIMITED]! +
+        (info[BUSY_TIME + 1]! - info[WINDOW_LIMITED + 1]!) * 2 ** 32) /
+      1000;
+    return true;
   }
 
   /** Tells the peer that nothing more comes. */

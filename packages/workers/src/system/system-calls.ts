@@ -15,6 +15,8 @@ export interface SystemCalls {
   shutdownSend(fd: number): void;
   /** Calls on this descriptor wait, each at most `timeoutMs`. Returns false when that cannot be set. */
   setBlocking(fd: number, timeoutMs: number): boolean;
+  /** TCP_INFO of a connection, as much as `into` holds. Returns false where it has none. */
+  tcpInfo(fd: number, into: Uint32Array): boolean;
   /** Asks for huge pages under memory that is touched later; only a hint. */
   adviseHugePages(address: number, bytes: number): void;
   /** Of the last call of this thread that failed. */
@@ -31,6 +33,8 @@ const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 const SHUT_WR = 1;
+const IPPROTO_TCP = 6;
+const TCP_INFO = 11;
 const POLLOUT = 4;
 const MADV_HUGEPAGE = 14;
 
@@ -61,6 +65,10 @@ async function bind(): Promise<SystemCalls> {
     'int setsockopt(int fd, int level, int name, const void *value, uint32_t bytes)',
   );
   const poll = libc.func('int poll(void *descriptors, unsigned long count, int timeout)');
+  const getsockopt = libc.func(
+    'int getsockopt(int fd, int level, int name, void *value, _Inout_ uint32_t *bytes)',
+  );
+  const infoBytes = [0];
   const shutdown = libc.func('int shutdown(int fd, int how)');
   const madvise = libc.func('int madvise(uintptr_t address, size_t bytes, int advice)');
   return {
@@ -86,6 +94,10 @@ async function bind(): Promise<SystemCalls> {
         BigInt((timeoutMs % 1000) * 1000),
       ]);
       return [SO_RCVTIMEO, SO_SNDTIMEO].every((name) => setsockopt(fd, SOL_SOCKET, name, limit, 16) === 0);
+    },
+    tcpInfo(fd, into) {
+      infoBytes[0] = into.byteLength;
+      return getsockopt(fd, IPPROTO_TCP, TCP_INFO, into, infoBytes) === 0 && infoBytes[0] === into.byteLength;
     },
     adviseHugePages: (address, bytes) => void madvise(address, bytes, MADV_HUGEPAGE),
     errno: () => koffi.errno(),
