@@ -165,8 +165,8 @@ class Passes {
     const now = this.#now;
     const restBytes = sum(now.rest);
     this.end = now;
-    const goOn = this.#convergence.paysToGoOn(freshBytes, restBytes, this.#rate / 1000);
     this.#finishing = restBytes <= this.#thresholdBytes;
+    const goOn = this.#convergence.paysToGoOn(freshBytes, restBytes, this.#rate / 1000, this.#finishing);
     if (this.#finishing) {
       if (!goOn) this.state = 'fits';
       return;

@@ -11,7 +11,7 @@ function converge(dirtyMibPerMs: number, rateMibPerMs: number, firstMib: number)
   let left = firstMib;
   let dirtied = 0;
   for (let passes = 0; ; passes++) {
-    if (!convergence.paysToGoOn(dirtied * MIB, left * MIB, rateMibPerMs * MIB)) return { left, passes };
+    if (!convergence.paysToGoOn(dirtied * MIB, left * MIB, rateMibPerMs * MIB, true)) return { left, passes };
     const tookMs = left / rateMibPerMs;
     now += tookMs;
     dirtied = dirtyMibPerMs * tookMs;
@@ -37,10 +37,16 @@ test('a guest that writes half as fast as it is sent, or faster, is stopped when
 test('further passes are few, whatever the guest does', () => {
   const convergence = new Convergence(() => 0);
   let further = 0;
-  while (convergence.paysToGoOn(0, 100 * MIB, 1000)) further++;
+  while (convergence.paysToGoOn(0, 100 * MIB, 1000, true)) further++;
   assert.equal(further, 8);
 });
 
+test('passes before the guest could be stopped do not count', () => {
+  const convergence = new Convergence(() => 0);
+  for (let i = 0; i < 100; i++) assert.ok(convergence.paysToGoOn(0, 100 * MIB, 1000, false));
+  assert.ok(convergence.paysToGoOn(0, 100 * MIB, 1000, true));
+});
+
 test('without a known rate nothing is expected of going on', () => {
-  assert.equal(new Convergence().paysToGoOn(1, 100 * MIB, 0), false);
+  assert.equal(new Convergence().paysToGoOn(1, 100 * MIB, 0, true), false);
 });

@@ -26,11 +26,13 @@ export class Convergence {
    * @param dirtiedBytes what that sync found newly dirty
    * @param pendingBytes all that is left, queues included
    * @param bytesPerMs at which pages are sent; 0 unknown
+   * @param fits whether the guest could be stopped now
    */
-  paysToGoOn(dirtiedBytes: number, pendingBytes: number, bytesPerMs: number): boolean {
+  paysToGoOn(dirtiedBytes: number, pendingBytes: number, bytesPerMs: number, fits: boolean): boolean {
     const now = this.#now();
     const elapsedMs = Math.max(1, now - this.#syncMs);
     this.#syncMs = now;
+    if (!fits) return true;
     if (pendingBytes <= SMALL_BYTES || this.#furtherPasses >= MAX_FURTHER_PASSES) return false;
     if (dirtiedBytes / elapsedMs > bytesPerMs * WORTHWHILE_SHARE) return false;
     this.#furtherPasses++;

@@ -204,9 +204,9 @@ export class OutgoingMigration {
         const dirtied = ram.sync();
         this.#stats.synced();
         const pending = flow.pendingBytes();
-        const goOn = convergence.paysToGoOn(dirtied * TARGET_PAGE_BYTES, pending, pacer.bytesPerMs);
-        if (pending <= threshold && !goOn) return;
-        finishing = pending <= threshold;
+        const fits = pending <= threshold;
+        if (!convergence.paysToGoOn(dirtied * TARGET_PAGE_BYTES, pending, pacer.bytesPerMs, fits)) return;
+        finishing = fits;
       }
       if (ram.dirtyPages > 0) await flow.writePart(PART_LIMIT_MS);
       else await new Promise((resolve) => setTimeout(resolve, QUEUE_POLL_MS));
@@ -220,8 +220,10 @@ export class OutgoingMigration {
   async #arrived(flow: PageFlow, stream: MainStreamWriter): Promise<void> {
     // Ends with a sync point, behind which the answer comes.
     await flow.writePart(0);
-    if (this.#returnPath === undefined) await this.#sender?.flushed();
-    else {
+    if (this.#returnPath === undefined) {
+      await this.#sender?.flushed();
+      await this.#channel!.flushed();
+    } else {
       stream.ping(++this.#pings);
       await Promise.race([this.#returnPath.pong(this.#pings), this.#stopped]);
     }

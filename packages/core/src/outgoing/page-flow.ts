@@ -78,7 +78,8 @@ export class PageFlow {
     const deadline = performance.now() + limitMs;
     for (;;) {
       signal.throwIfAborted();
-      if (pacer.maxBandwidthBytesPerSecond !== 0) {
+      // With nothing left to send there is nothing to hold back: the sync point of the pass is due.
+      if (pacer.maxBandwidthBytesPerSecond !== 0 && ram.dirtyPages > 0) {
         const waitMs = pacer.waitMs(this.#parts.wireBytes() + this.queuedPages * TARGET_PAGE_BYTES);
         if (waitMs > 0) {
           await this.#flushMain();

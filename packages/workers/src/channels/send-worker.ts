@@ -118,9 +118,12 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
 export async function warm(task: WarmTask): Promise<void> {
   const compressor = await createCompressor(CODECS[task.compression], task.level, task.backend);
   const calls = await blockingCalls('blocking', compressor);
-  if (calls !== undefined) await rehearseSending(calls, compressor);
-  compressor?.close();
-  meetOthers(task);
+  try {
+    if (calls !== undefined) await rehearseSending(calls, compressor);
+  } finally {
+    compressor?.close();
+    meetOthers(task);
+  }
 }
 
 /** What a thread needs to block in the kernel; undefined where it must not or cannot. */

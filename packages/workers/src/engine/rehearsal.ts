@@ -42,7 +42,15 @@ export async function rehearse(): Promise<void> {
       createMainPages: (channel, blocks) => system && new DirectMainPages(system, channel, blocks),
       connect: (signal) => connect(address, { name: 'main', timeoutMs: LIMIT_MS, signal }),
     });
-    await Promise.all([incoming.run(), outgoing.run()]);
+    const runs = [incoming.run(), outgoing.run()];
+    // When one half fails the other has nobody to wait for.
+    for (const run of runs) {
+      run.catch(() => {
+        incoming.cancel();
+        outgoing.cancel();
+      });
+    }
+    await Promise.allSettled(runs);
   } catch {
     // Nothing depends on it.
   }

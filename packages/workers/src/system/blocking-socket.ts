@@ -56,7 +56,10 @@ export class BlockingSocket {
   constructor(calls: SystemCalls, fd: number) {
     this.#calls = calls;
     this.#fd = fd;
-    if (!calls.setBlocking(fd, SLICE_MS)) throw new SocketError('the socket cannot be set up', calls.errno());
+    if (calls.setBlocking(fd, SLICE_MS)) return;
+    const errno = calls.errno();
+    this.close();
+    throw new SocketError('the socket cannot be set up', errno);
   }
 
   /**
@@ -115,6 +118,7 @@ export class BlockingSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#calls.shutdownBoth(this.#fd);
     closeSync(this.#fd);
   }
 

@@ -52,6 +52,8 @@ export class IoVector {
   add(address: number, bytes: number): void {
     const at = this.#end * ENTRY_WORDS;
     const entries = this.#entries;
+    // The kernel must never be told of entries that are not there.
+    if (at >= entries.length) throw new RangeError('too many pieces for one call');
     entries[at] = address >>> 0;
     entries[at + 1] = Math.floor(address / WORD);
     entries[at + 2] = bytes;

@@ -11,6 +11,8 @@ export interface SystemCalls {
   receiveMessage(fd: number, message: number, flags: number): number;
   /** Waits until the descriptor takes bytes. Returns false after `timeoutMs`. */
   waitWritable(fd: number, timeoutMs: number): boolean;
+  /** shutdown(2) of both directions: the peer hears of the end, whoever else holds the connection. */
+  shutdownBoth(fd: number): void;
   /** shutdown(2) of the sending direction. */
   shutdownSend(fd: number): void;
   /** Calls on this descriptor wait, each at most `timeoutMs`. Returns false when that cannot be set. */
@@ -26,6 +28,9 @@ export interface SystemCalls {
 }
 
 /** Linux's numbers, the same on x86-64 and arm64. */
+const F_DUPFD_CLOEXEC = 1030;
+/** Behind the standard streams. */
+const FIRST_FD = 3;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
@@ -33,6 +38,7 @@ const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 const SHUT_WR = 1;
+const SHUT_RDWR = 2;
 const IPPROTO_TCP = 6;
 const TCP_INFO = 11;
 const POLLOUT = 4;
@@ -72,7 +78,8 @@ async function bind(): Promise<SystemCalls> {
   const shutdown = libc.func('int shutdown(int fd, int how)');
   const madvise = libc.func('int madvise(uintptr_t address, size_t bytes, int advice)');
   return {
-    dup: libc.func('int dup(int fd)') as SystemCalls['dup'],
+    // Like Node's own descriptors, a duplicate is not for the processes that are started meanwhile.
+    dup: (fd) => fcntl(fd, F_DUPFD_CLOEXEC, 'int', FIRST_FD),
     sendMessage: libc.func(
       'int64_t sendmsg(int fd, uintptr_t message, int flags)',
     ) as SystemCalls['sendMessage'],
@@ -84,6 +91,7 @@ async function bind(): Promise<SystemCalls> {
       const waited = new Int32Array([fd, POLLOUT]);
       return poll(waited, 1, timeoutMs) !== 0;
     },
+    shutdownBoth: (fd) => void shutdown(fd, SHUT_RDWR),
     shutdownSend: (fd) => void shutdown(fd, SHUT_WR),
     setBlocking(fd, timeoutMs) {
       const flags: number = fcntl(fd, F_GETFL);
