@@ -83,7 +83,8 @@ for (const version of QEMU_VERSIONS) {
           );
           if (share === 1) {
             assert.equal(code, 'completed');
-            wholeBytes = proxy.bytes();
+            // How many short passes precede the stop depends on time: the last bytes may not come again.
+            wholeBytes = proxy.bytes() - 32 * 1024;
           } else {
             assert.match(
               code,
