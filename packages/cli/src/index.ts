@@ -22,6 +22,8 @@ export type {
   ReceiveOptions,
 } from '@pageferry/core/control';
 export {
+  type AnnounceOptions,
+  type AnnounceParameters,
   BuiltinMachine,
   type BuiltinMachineOptions,
   BuiltinMachineTarget,
@@ -32,6 +34,8 @@ export {
   type GuestMemory,
   type IncomingDescription,
   type IncomingGuest,
+  type NetworkBackend,
+  type NicOptions,
   RunControl,
 } from '@pageferry/core/guest';
 export {
@@ -39,6 +43,7 @@ export {
   type EngineOptions,
   type Migration,
   migrate,
+  openNetworkBackend,
   prepareEngine,
   type Reception,
   type RunOptions,

@@ -1,6 +1,6 @@
 import { MigrationError } from '@pageferry/core';
 import { type ReceiveOptions, resolveReceiveOptions } from '@pageferry/core/control';
-import type { IncomingGuest } from '@pageferry/core/guest';
+import type { AnnounceParameters, IncomingGuest } from '@pageferry/core/guest';
 import { proxy } from 'comlink';
 import { Coordinator, type Migration } from './engine/coordinator.ts';
 import { coordinatorThread } from './engine/engine.ts';
@@ -31,6 +31,7 @@ export function receive(
   const calls = proxy({
     prepare: guest.prepare.bind(guest),
     load: guest.load.bind(guest),
+    announce: async (parameters: AnnounceParameters) => guest.announce?.(parameters),
     start: () => guest.start(),
     discard: () => guest.discard(),
   });

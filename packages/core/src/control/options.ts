@@ -60,6 +60,14 @@ export interface MigrateOptions extends CommonOptions {
 export interface ReceiveOptions extends CommonOptions {
   /** Overrides what the stream says: multifd sync at every section's end. */
   multifdFlushAfterEachSection?: boolean;
+  /** Pause between the first and the second announcement of the guest that has arrived, 0 to 100000 ms. */
+  announceInitialMs?: number;
+  /** No pause is longer than this, 0 to 100000 ms. */
+  announceMaxMs?: number;
+  /** Number of announcements, 0 to 1000. */
+  announceRounds?: number;
+  /** By this much each pause is longer than the one before, 1 to 10000 ms. */
+  announceStepMs?: number;
 }
 
 /** QEMU's defaults, but for max-bandwidth (unlimited here) and return-path (on where it can be). */
@@ -82,7 +90,15 @@ export const MIGRATE_DEFAULTS = {
 export type ResolvedMigrateOptions = MigrateOptions &
   Required<Pick<MigrateOptions, keyof typeof MIGRATE_DEFAULTS>>;
 
-const RECEIVE_DEFAULT_KEYS = [
+/** QEMU's defaults of what a destination alone has. */
+const RECEIVE_DEFAULTS = {
+  announceInitialMs: 50,
+  announceMaxMs: 550,
+  announceRounds: 5,
+  announceStepMs: 100,
+} as const satisfies ReceiveOptions;
+
+const COMMON_DEFAULT_KEYS = [
   'multifd',
   'multifdChannels',
   'multifdCompression',
@@ -90,8 +106,11 @@ const RECEIVE_DEFAULT_KEYS = [
   'channelTimeoutMs',
   'stallTimeoutMs',
 ] as const;
+type ResolvedCommonOptions = CommonOptions &
+  Required<Pick<CommonOptions, (typeof COMMON_DEFAULT_KEYS)[number]>>;
 export type ResolvedReceiveOptions = ReceiveOptions &
-  Required<Pick<ReceiveOptions, (typeof RECEIVE_DEFAULT_KEYS)[number]>>;
+  ResolvedCommonOptions &
+  Required<Pick<ReceiveOptions, keyof typeof RECEIVE_DEFAULTS>>;
 
 /** Fills in defaults and checks ranges. @throws MigrationError `bad-option` */
 export function resolveMigrateOptions(options: MigrateOptions = {}): ResolvedMigrateOptions {
@@ -113,12 +132,17 @@ export function resolveReceiveOptions(options: ReceiveOptions = {}): ResolvedRec
   const { multifd, multifdChannels, multifdCompression } = MIGRATE_DEFAULTS;
   const { connectTimeoutMs, channelTimeoutMs, stallTimeoutMs } = MIGRATE_DEFAULTS;
   const defaults = { multifd, multifdChannels, multifdCompression };
-  const resolved = { ...defaults, connectTimeoutMs, channelTimeoutMs, stallTimeoutMs, ...defined(options) };
+  const limits = { connectTimeoutMs, channelTimeoutMs, stallTimeoutMs };
+  const resolved = { ...RECEIVE_DEFAULTS, ...defaults, ...limits, ...defined(options) };
   checkCommon(resolved);
+  checkInteger('announce-initial', resolved.announceInitialMs, 0, 100_000);
+  checkInteger('announce-max', resolved.announceMaxMs, 0, 100_000);
+  checkInteger('announce-rounds', resolved.announceRounds, 0, 1000);
+  checkInteger('announce-step', resolved.announceStepMs, 1, 10_000);
   return resolved;
 }
 
-function checkCommon(options: ResolvedReceiveOptions): void {
+function checkCommon(options: ResolvedCommonOptions): void {
   checkInteger('multifd-channels', options.multifdChannels, 1, 255);
   checkOneOf('multifd-compression', options.multifdCompression, MULTIFD_COMPRESSIONS);
   if (options.multifdBackend !== undefined)

@@ -1,6 +1,7 @@
 import type { DirtyLogMemory } from '../memory/dirty-log.ts';
 import type { RamBlockMemory } from '../memory/ram-block.ts';
 import type { ConfigurationSection, DeviceSection, RamBlockDescriptor } from '../wire/messages.ts';
+import type { AnnounceOptions, AnnounceParameters } from './network/announce.ts';
 
 /**
  * The contract between the engine and a guest.
@@ -52,6 +53,8 @@ export interface Guest {
   /** Gives up the disks, after the stop and before the device state is sent; `activate` takes them back. */
   inactivate(): Promise<void>;
   activate(): Promise<void>;
+  /** Sends the announcements of its NICs (QMP's announce-self); absent: it has none. */
+  announceSelf?(parameters: AnnounceParameters, options?: AnnounceOptions): void;
 }
 
 /** What the destination knows before the first page. */
@@ -77,6 +80,11 @@ export interface IncomingGuest {
    * the source is told so (SHUT 0); when it throws the source keeps the guest (SHUT 1).
    */
   load(state: DeviceState): Promise<void>;
+  /**
+   * Begins to announce the guest's NICs on this host's network, so that switches learn where it is now. Called
+   * once, after `load` resolved and just before `start`; absent: it has none.
+   */
+  announce?(parameters: AnnounceParameters): Promise<void>;
   /** Starts the vCPUs if the guest ran at the source. Called after `load` resolved. */
   start(): Promise<void>;
   /**

@@ -13,7 +13,7 @@ import { MainStreamLoader } from './main-stream.ts';
 import { IncomingStats } from './stats.ts';
 
 export interface IncomingParts {
-  readonly guest: Pick<IncomingGuest, 'uuid' | 'prepare' | 'load' | 'start' | 'discard'>;
+  readonly guest: Pick<IncomingGuest, 'uuid' | 'prepare' | 'load' | 'announce' | 'start' | 'discard'>;
   readonly options: ResolvedReceiveOptions;
   readonly listener: Listener;
   /** Makes the page channels; called only with multifd. */
@@ -196,11 +196,27 @@ export class IncomingMigration {
     this.#parts.onTakeOver?.();
     this.#watch.stop();
     this.#phase = 'completed';
+    await this.#announce();
     await guestCall(this.#parts.guest.start(), 'could not be started');
     this.#stats.guestTaken();
     this.#stats.setStatus('completed');
     await this.#receiver?.close().catch((error: Error) => this.#fail(error));
     await main.close().catch((error: Error) => this.#fail(error));
+  }
+
+  /** The network is told where the guest is now. It runs all the same when that fails. */
+  async #announce(): Promise<void> {
+    const { guest, options } = this.#parts;
+    const { announceInitialMs, announceMaxMs, announceRounds, announceStepMs } = options;
+    const parameters = {
+      initialMs: announceInitialMs,
+      maxMs: announceMaxMs,
+      rounds: announceRounds,
+      stepMs: announceStepMs,
+    };
+    await guest.announce?.(parameters).catch((error: Error) => {
+      this.#warnings.push(`the guest was not announced: ${error.message}`);
+    });
   }
 
   /** @throws MigrationError `connection-lost` */

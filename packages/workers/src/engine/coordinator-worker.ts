@@ -119,6 +119,7 @@ const coordinator: CoordinatorApi = {
         uuid,
         prepare: (description) => calls.prepare(description),
         load: (state) => calls.load(state),
+        announce: (parameters) => calls.announce(parameters),
         start: () => calls.start(),
         discard: () => calls.discard(),
       },

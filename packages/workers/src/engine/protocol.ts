@@ -24,7 +24,7 @@ export interface SourceDescription {
 
 /** Calls back into the application's thread; `Guest` and `IncomingGuest` have them. */
 type SourceCalls = Pick<Guest, 'saveDeviceState' | 'inactivate' | 'activate'>;
-type DestinationCalls = Pick<IncomingGuest, 'prepare' | 'load' | 'start' | 'discard'>;
+type DestinationCalls = Required<Pick<IncomingGuest, 'prepare' | 'load' | 'announce' | 'start' | 'discard'>>;
 
 export interface Events {
   status(status: MigrationStatus): void;

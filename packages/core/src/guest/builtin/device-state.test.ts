@@ -22,6 +22,7 @@ const image: MachineImage = {
     { writes: 0, versionSum: 7, cursor: 0, random: Int32Array.of(5, 6, 7, 8) },
   ],
   running: true,
+  mac: Uint8Array.of(0x52, 0x54, 0, 1, 2, 3),
   verify: { key: Buffer.alloc(16, 0xab), blocks: [{ idstr: 'builtin.ram', digest: '00' }] },
 };
 
@@ -36,7 +37,7 @@ function altered(idstr: string, change: (section: DeviceSection) => DeviceSectio
 
 test('a machine survives its way through the device sections', () => {
   assert.deepEqual(decodeMachine(encodeMachine(image), memoryBytes), image);
-  const plain = { ...image, verify: undefined, running: false };
+  const { mac: _, ...plain } = { ...image, verify: undefined, running: false };
   assert.deepEqual(decodeMachine(encodeMachine(plain), memoryBytes), plain);
 });
 
@@ -76,6 +77,14 @@ test("the global state is QEMU 10's", () => {
 });
 
 for (const [what, state] of [
+  [
+    'a MAC address of the wrong length',
+    altered('builtin-nic', (section) => ({ ...section, data: new Uint8Array(5) })),
+  ],
+  [
+    'a multicast MAC address',
+    altered('builtin-nic', (section) => ({ ...section, data: Uint8Array.of(1, 0, 0, 0, 0, 0) })),
+  ],
   ['a device that is not known', altered('globalstate', (section) => ({ ...section, idstr: 'apic' }))],
   ['an unknown version', altered('globalstate', (section) => ({ ...section, versionId: 2 }))],
   ['no global state', altered('globalstate', () => undefined)],

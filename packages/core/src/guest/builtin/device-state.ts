@@ -2,6 +2,7 @@ import { MigrationError } from '../../error.ts';
 import { TARGET_PAGE_BYTES } from '../../memory/ram-block.ts';
 import type { DeviceSection } from '../../wire/messages.ts';
 import type { DeviceState } from '../contract.ts';
+import { formatMac, isGroupMac, MAC_BYTES } from '../network/mac.ts';
 import { CONTENT_MIXES } from './content.ts';
 import { type BlockHash, HASH_ALGORITHM, HASH_KEY_BYTES } from './hash.ts';
 import type { VcpuState } from './machine-state.ts';
@@ -14,6 +15,8 @@ import { type BuiltinMachineOptions, type MachineConfig, machineConfig, WORKLOAD
  *     u64 writes, u32 sum of versions modulo 2^32, u32 cursor, u32[4] random generator
  *   builtin-workload
  *     the options as JSON
+ *   builtin-nic (only of a machine that has one)
+ *     u8[6] MAC address
  *   builtin-verify (only when asked for)
  *     the hashes of all RAM blocks at the switch-over as JSON
  *   globalstate, as QEMU 10's
@@ -25,6 +28,7 @@ export const RAM_SECTION_ID = 2;
 
 const CPU = 'builtin-cpu';
 const WORKLOAD = 'builtin-workload';
+const NIC = 'builtin-nic';
 const VERIFY = 'builtin-verify';
 const GLOBAL_STATE = 'globalstate';
 const CPU_BYTES = 32;
@@ -37,6 +41,8 @@ export interface MachineImage {
   readonly vcpus: readonly VcpuState[];
   /** Whether it ran before it was stopped for the migration. */
   readonly running: boolean;
+  /** MAC address of its NIC, if it has one. */
+  readonly mac?: Uint8Array;
   readonly verify?: VerifyRecord;
 }
 
@@ -62,6 +68,7 @@ interface Device {
 export function encodeMachine(image: MachineImage): DeviceState {
   const devices: Device[] = image.vcpus.map(cpuDevice);
   devices.push(jsonDevice(WORKLOAD, 'options', optionsOf(image.config)));
+  if (image.mac !== undefined) devices.push(nicDevice(image.mac));
   if (image.verify !== undefined) {
     const key = Buffer.from(image.verify.key).toString('hex');
     devices.push(
@@ -83,7 +90,7 @@ export function decodeMachine(state: DeviceState, memoryBytes: number): MachineI
   const others = new Map<string, DeviceSection>();
   for (const section of [...state.early, ...state.sections]) {
     const { idstr, instanceId, versionId } = section;
-    if (![CPU, WORKLOAD, VERIFY, GLOBAL_STATE].includes(idstr)) throw bad(`there is no device ${idstr}`);
+    if (![CPU, WORKLOAD, NIC, VERIFY, GLOBAL_STATE].includes(idstr)) throw bad(`there is no device ${idstr}`);
     if (versionId !== 1) throw bad(`section ${idstr} has version ${versionId}, only 1 is known`);
     const twice = idstr === CPU ? cpus[instanceId] !== undefined : others.has(idstr);
     if (twice) throw bad(`section ${idstr}, instance ${instanceId}, came twice`);
@@ -95,11 +102,13 @@ export function decodeMachine(state: DeviceState, memoryBytes: number): MachineI
   if (config.vcpus !== cpus.length) {
     throw bad(`there is state of ${cpus.length} vCPUs, the machine has ${config.vcpus}`);
   }
+  const nic = others.get(NIC);
   const hashes = others.get(VERIFY);
   return {
     config,
     vcpus: cpus.map(decodeCpu),
     running: decodeGlobalState(need(others, GLOBAL_STATE)) === 'running',
+    ...(nic !== undefined && { mac: decodeNic(nic) }),
     verify: hashes === undefined ? undefined : decodeVerify(hashes),
   };
 }
@@ -133,6 +142,18 @@ function decodeCpu(section: DeviceSection): VcpuState {
   }
   const random = Int32Array.from({ length: 4 }, (_, index) => view.getInt32(16 + index * 4));
   return { writes: Number(writes), versionSum: view.getInt32(8), cursor, random };
+}
+
+function nicDevice(mac: Uint8Array): Device {
+  const fields = [{ name: 'mac', type: 'buffer', size: MAC_BYTES }];
+  return { name: NIC, instanceId: 0, fields, data: mac };
+}
+
+function decodeNic(section: DeviceSection): Uint8Array {
+  if (section.data.length !== MAC_BYTES) throw wrongLength(section, MAC_BYTES);
+  if (isGroupMac(section.data))
+    throw bad(`section ${NIC} has the multicast address ${formatMac(section.data)}`);
+  return section.data.slice();
 }
 
 function optionsOf(config: MachineConfig): Omit<BuiltinMachineOptions, 'memoryBytes'> {

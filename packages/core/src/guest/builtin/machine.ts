@@ -1,9 +1,12 @@
 import type { DeviceState, Guest, GuestMemory } from '../contract.ts';
+import type { AnnounceOptions, AnnounceParameters } from '../network/announce.ts';
+import { formatMac } from '../network/mac.ts';
 import { newHashKey } from './audit-pool.ts';
 import { addProblem, addReport, type CheckReport, emptyReport } from './check.ts';
 import { BUILTIN_MACHINE, encodeMachine, RAM_SECTION_ID } from './device-state.ts';
 import { fillRom, Hardware, romDifference } from './hardware.ts';
 import { MachineState } from './machine-state.ts';
+import { Nic } from './nic.ts';
 import { type BuiltinMachineOptions, type MachineConfig, machineConfig } from './options.ts';
 
 /** What a machine is made of, by `create` or by a migration. */
@@ -12,6 +15,7 @@ export interface MachineParts {
   readonly memory: GuestMemory;
   readonly config: MachineConfig;
   readonly uuid?: Uint8Array;
+  readonly nic?: Nic | undefined;
 }
 
 /**
@@ -25,6 +29,7 @@ export class BuiltinMachine implements Guest {
   readonly memory: GuestMemory;
   readonly #hardware: Hardware;
   readonly #config: MachineConfig;
+  readonly #nic: Nic | undefined;
   /** What its owner wants; a migration stops and starts it without changing that. */
   #started = false;
   #verifyMs = 0;
@@ -35,6 +40,7 @@ export class BuiltinMachine implements Guest {
     this.memory = parts.memory;
     this.#config = parts.config;
     this.uuid = parts.uuid;
+    this.#nic = parts.nic;
   }
 
   /**
@@ -43,6 +49,7 @@ export class BuiltinMachine implements Guest {
    */
   static async create(options: BuiltinMachineOptions): Promise<BuiltinMachine> {
     const config = machineConfig(options);
+    const nic = options.nic && Nic.create(options.nic);
     const hardware = new Hardware(options.memoryBytes);
     try {
       const state = MachineState.create(config.vcpus);
@@ -51,7 +58,7 @@ export class BuiltinMachine implements Guest {
       fillRom(hardware.rom, config.seed);
       if (config.verify) hardware.audit.start();
       await hardware.plugVcpus(state, options.preallocate ? 'touch-and-fill' : 'fill');
-      return new BuiltinMachine({ hardware, memory: hardware.memory(), config, uuid: options.uuid });
+      return new BuiltinMachine({ hardware, memory: hardware.memory(), config, uuid: options.uuid, nic });
     } catch (error) {
       await hardware.end();
       throw error;
@@ -128,7 +135,7 @@ export class BuiltinMachine implements Guest {
     this.#hardware.assertStopped();
     const { state, audit } = this.#hardware;
     const vcpus = Array.from({ length: state.vcpus }, (_, vcpu) => state.vcpu(vcpu));
-    const image = { config: this.#config, vcpus, running: this.#started };
+    const image = { config: this.#config, vcpus, running: this.#started, mac: this.#nic?.mac };
     if (!this.#config.verify) return encodeMachine(image);
     const key = newHashKey();
     const before = performance.now();
@@ -137,12 +144,22 @@ export class BuiltinMachine implements Guest {
     return encodeMachine({ ...image, verify: { key, blocks } });
   }
 
+  /** MAC address of the NIC; undefined without one. */
+  get mac(): string | undefined {
+    return this.#nic && formatMac(this.#nic.mac);
+  }
+
+  announceSelf(parameters: AnnounceParameters, options: AnnounceOptions = {}): void {
+    // An announcement without an id replaces the one before, but not that of a migration.
+    this.#nic?.announce(parameters, { id: '', ...options });
+  }
+
   // There are no disks whose ownership would change.
   async inactivate(): Promise<void> {}
   async activate(): Promise<void> {}
 
   /** Ends all threads; the machine cannot be used afterwards. */
   async close(): Promise<void> {
-    await this.#hardware.end();
+    await Promise.all([this.#hardware.end(), this.#nic?.close()]);
   }
 }

@@ -2,6 +2,7 @@ import { MigrationError } from '../../error.ts';
 import { TARGET_PAGE_BYTES } from '../../memory/ram-block.ts';
 import { CONTENT_MIXES, type ContentMix } from './content.ts';
 import { MIN_PAGES_PER_VCPU } from './layout.ts';
+import type { NicOptions } from './nic.ts';
 
 /** How a vCPU chooses the page that it writes next. `hot-cold`: 9 of 10 writes go to a tenth of the pages. */
 export const WORKLOADS = ['sequential', 'random', 'hot-cold'] as const;
@@ -29,6 +30,8 @@ export interface BuiltinMachineOptions {
   readonly uuid?: Uint8Array;
   /** Whether the device state carries hashes of all RAM, which the destination compares; off by default. */
   readonly verify?: boolean;
+  /** A network card that announces the machine after a move; none by default. */
+  readonly nic?: NicOptions;
   /** Whether pages that hold zeros get memory of their own at once, not only when written; off by default. */
   readonly preallocate?: boolean;
 }

@@ -3,11 +3,14 @@ import { MigrationError } from '../../error.ts';
 import { TARGET_PAGE_BYTES } from '../../memory/ram-block.ts';
 import type { RamBlockDescriptor } from '../../wire/messages.ts';
 import type { DeviceState, GuestMemory, IncomingDescription, IncomingGuest } from '../contract.ts';
+import type { AnnounceParameters } from '../network/announce.ts';
+import type { NetworkBackend } from '../network/backend.ts';
 import { BUILTIN_MACHINE, decodeMachine } from './device-state.ts';
 import { Hardware, RAM_BLOCK, ROM_BLOCK, ROM_BYTES } from './hardware.ts';
 import { compareHashes } from './hash.ts';
 import { BuiltinMachine } from './machine.ts';
 import { MachineState } from './machine-state.ts';
+import { Nic } from './nic.ts';
 import { checkMemoryBytes, checkUuid, checkVcpus } from './options.ts';
 import type { VcpuBoot } from './vcpu-worker.ts';
 
@@ -22,6 +25,8 @@ export interface BuiltinMachineTargetOptions {
   readonly vcpus?: number;
   /** When set, the source's must be exactly this. */
   readonly uuid?: Uint8Array;
+  /** Where the frames of the machine's NIC go on this host; nowhere by default. Closed with the machine. */
+  readonly network?: NetworkBackend;
 }
 
 /** The destination of a built-in machine: memory and waiting threads, and a machine once `load` resolved. */
@@ -29,24 +34,27 @@ export class BuiltinMachineTarget implements IncomingGuest {
   readonly uuid: Uint8Array | undefined;
   readonly #memoryBytes: number | undefined;
   readonly #vcpus: number;
+  readonly #network: NetworkBackend | undefined;
   #hardware: Hardware | undefined;
   #equipped: Promise<Hardware> | undefined;
   #blocks: GuestMemory['blocks'] = [];
   #sourceUuid: Uint8Array | undefined;
   #machine: BuiltinMachine | undefined;
+  #nic: Nic | undefined;
   #ranAtSource = false;
   #verifyMs = 0;
   #discarded = false;
 
   /** @throws MigrationError `bad-option` */
   constructor(options: BuiltinMachineTargetOptions = {}) {
-    const { memoryBytes, vcpus = 1, uuid } = options;
+    const { memoryBytes, vcpus = 1, uuid, network } = options;
     checkVcpus(vcpus);
     checkUuid(uuid);
     if (memoryBytes !== undefined) checkMemoryBytes(memoryBytes, vcpus);
     this.#memoryBytes = memoryBytes;
     this.#vcpus = vcpus;
     this.uuid = uuid;
+    this.#network = network;
   }
 
   /**
@@ -108,8 +116,16 @@ export class BuiltinMachineTarget implements IncomingGuest {
     for (const [index, vcpu] of vcpus.entries()) hardware.state.saveVcpu(index, vcpu);
     hardware.assertStopped();
     const memory = hardware.memory(this.#blocks.map(({ idstr }) => idstr));
-    this.#machine = new BuiltinMachine({ hardware, memory, config, uuid: this.uuid ?? this.#sourceUuid });
+    // Without a NIC the machine has no use for the back end.
+    if (image.mac === undefined) await this.#network?.close();
+    else this.#nic = new Nic(image.mac, this.#network);
+    const uuid = this.uuid ?? this.#sourceUuid;
+    this.#machine = new BuiltinMachine({ hardware, memory, config, uuid, nic: this.#nic });
     this.#ranAtSource = image.running;
+  }
+
+  async announce(parameters: AnnounceParameters): Promise<void> {
+    this.#nic?.announce(parameters);
   }
 
   async start(): Promise<void> {
@@ -123,7 +139,7 @@ export class BuiltinMachineTarget implements IncomingGuest {
     const hardware = this.#hardware;
     this.#hardware = undefined;
     this.#blocks = [];
-    await hardware?.end();
+    await Promise.all([hardware?.end(), this.#network?.close()]);
     await this.#equipped?.catch(() => {});
     this.#equipped = undefined;
   }
