@@ -18,6 +18,8 @@ export interface GuestMemory {
   readonly dirtyLog: DirtyLogMemory;
   /** The run/stop word (`RunControl`); absent for a guest without vCPUs, such as a captured machine. */
   readonly runControl?: SharedArrayBuffer;
+  /** What slows the vCPUs down (`VcpuThrottle`); absent: they cannot be, and what needs it is refused. */
+  readonly throttle?: SharedArrayBuffer;
   /**
    * Of a guest that is migrated to: every byte of the blocks is zero now. A page that is announced as zero and
    * for which nothing came before is then not even looked at.

@@ -16,3 +16,5 @@ export type { NetworkBackend } from './network/backend.ts';
 export { DEFAULT_MAC, formatMac, parseMac } from './network/mac.ts';
 export { openUdpBackend } from './network/udp.ts';
 export { RunControl } from './run-control.ts';
+export { VcpuBrake } from './vcpu-brake.ts';
+export { type VcpuDirtyLimit, VcpuThrottle } from './vcpu-throttle.ts';

@@ -5,6 +5,7 @@ import { RamBlock } from '../../memory/ram-block.ts';
 import { workerEntry } from '../../worker-entry.ts';
 import type { GuestMemory } from '../contract.ts';
 import { RunControl } from '../run-control.ts';
+import { VcpuThrottle } from '../vcpu-throttle.ts';
 import { AuditPool } from './audit-pool.ts';
 import type { MachineState } from './machine-state.ts';
 import { Random } from './random.ts';
@@ -26,6 +27,7 @@ export class Hardware {
   readonly audit = new AuditPool();
   readonly #logs: ReadonlyMap<RamBlock, SharedArrayBuffer>;
   #control: RunControl | undefined;
+  #throttle: VcpuThrottle | undefined;
   #state: MachineState | undefined;
   #vcpus: Worker[] = [];
   #failure: MigrationError | undefined;
@@ -53,6 +55,7 @@ export class Hardware {
       blocks: blocks.map((block) => block.toMemory()),
       dirtyLog: { kind: 'write-barrier', bitmaps: blocks.map((block) => this.#logs.get(block)!) },
       runControl: this.#control?.buffer,
+      throttle: this.#throttle?.buffer,
     };
   }
 
@@ -79,7 +82,9 @@ export class Hardware {
     await this.#unplugVcpus();
     this.#assertUsable();
     const control = RunControl.create(state.vcpus);
+    const throttle = VcpuThrottle.create(state.vcpus);
     this.#control = control;
+    this.#throttle = throttle;
     this.#state = state;
     const workers: Worker[] = [];
     this.#vcpus = workers;
@@ -90,6 +95,7 @@ export class Hardware {
         ram: this.ram.toMemory(),
         log: this.#logs.get(this.ram)!,
         runControl: control.buffer,
+        throttle: throttle.buffer,
         state: state.buffer,
       };
       const worker = startThread(workerEntry(import.meta.url, './vcpu-worker'), `builtin-vcpu ${vcpu}`, data);

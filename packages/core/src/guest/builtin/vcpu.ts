@@ -1,6 +1,8 @@
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import { type RamBlockMemory, TARGET_PAGE_BYTES } from '../../memory/ram-block.ts';
 import { RunControl } from '../run-control.ts';
+import { VcpuBrake } from '../vcpu-brake.ts';
+import { VcpuThrottle } from '../vcpu-throttle.ts';
 import { CONTENT_MIXES, ContentKind, ContentWriter, initialKind, writtenKind } from './content.ts';
 import {
   PAGE_WORDS,
@@ -23,6 +25,7 @@ export interface VcpuData {
   /** The dirty log of `ram`. */
   readonly log: SharedArrayBuffer;
   readonly runControl: SharedArrayBuffer;
+  readonly throttle: SharedArrayBuffer;
   readonly state: SharedArrayBuffer;
 }
 
@@ -41,6 +44,7 @@ export class Vcpu {
   readonly #ram: RamWords;
   readonly #log: DirtyBitmap;
   readonly #control: RunControl;
+  readonly #brake: VcpuBrake;
   readonly #state: MachineState;
   readonly #random = new Random(0);
   readonly #writer: PageWriter = { content: new ContentWriter(), random: this.#random };
@@ -54,6 +58,8 @@ export class Vcpu {
     this.#control = new RunControl(data.runControl);
     this.#state = new MachineState(data.state);
     this.#pages = vcpuPages(pageCount, this.#state.vcpus, data.vcpu);
+    const { count, ledgerCount } = this.#pages;
+    this.#brake = new VcpuBrake(new VcpuThrottle(data.throttle), data.vcpu, count + ledgerCount);
     this.#ram = new RamWords(data.ram.buffer, data.ram.byteOffset, pageCount);
     this.#log = new DirtyBitmap(pageCount, data.log);
   }
@@ -96,7 +102,9 @@ export class Vcpu {
     for (;;) {
       this.#control.parkUntilStarted(this.#vcpu);
       this.load();
+      this.#brake.begin();
       this.run();
+      this.#brake.end();
       this.save();
     }
   }
@@ -136,7 +144,9 @@ export class Vcpu {
       // The stop is looked for between two writes only, never between a write and its mark.
       for (let left = BURST; left > 0 && due >= 1 && control.mayRun(); left--, due--) write();
       state.publishWrites(this.#vcpu, this.#writes);
-      if (due < 1) control.sleepWhileRunning(Math.max(SLICE_MS, (1 - due) / writesPerMs));
+      // What a throttled vCPU has not written it does not write later.
+      if (this.#brake.apply(control)) then = performance.now();
+      else if (due < 1) control.sleepWhileRunning(Math.max(SLICE_MS, (1 - due) / writesPerMs));
     }
   }
 
@@ -181,9 +191,11 @@ export class Vcpu {
     } else {
       rewritePart(this.#writer, words, base, version, kind);
     }
-    this.#log.set(page);
+    this.#brake.wrote(slot, this.#log.set(page));
     this.#setLedger(slot, entry);
-    this.#log.set(this.#ledgerPage(slot));
+    const ledgerPage = this.#ledgerPage(slot);
+    const { count, ledgerFirst } = this.#pages;
+    this.#brake.wrote(count + ledgerPage - ledgerFirst, this.#log.set(ledgerPage));
     this.#versionSum = (this.#versionSum + version - (before & VERSION_MASK)) | 0;
     this.#writes++;
   }
