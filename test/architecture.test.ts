@@ -17,6 +17,7 @@ const CORE_ROOMS: Record<string, readonly string[]> = {
   capture: ['wire', 'memory', 'guest'],
   outgoing: ['wire', 'memory', 'control', 'guest', 'transport'],
   incoming: ['wire', 'memory', 'control', 'guest', 'transport'],
+  qmp: ['transport', 'control'],
   /** Asks the source's own class when it stops the guest. */
   forecast: ['wire', 'memory', 'outgoing'],
   /** Stand-ins for the rooms' own tests; not published. */

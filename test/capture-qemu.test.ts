@@ -8,12 +8,12 @@ import { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { inspectCapture, writeCapture } from '@pageferry/core/capture';
+import { QmpClient } from '@pageferry/core/qmp';
 import { loadFixture, TemporaryFolder } from './lib/capture-files.ts';
 import { findQemu } from './lib/find-qemus.ts';
 import { expectLiveGuest } from './lib/guest-alive.ts';
 import { Qemu } from './lib/qemu.ts';
 import { qemuTest } from './lib/qemu-test.ts';
-import { Qmp } from './lib/qmp.ts';
 
 /** Recorded guests, written to files by pageferry, go on running in a QEMU. */
 describe('files written by pageferry, loaded by QEMU', { concurrency: 2 }, () => {
@@ -99,7 +99,7 @@ async function giveCommands(path: string, commands: readonly string[]): Promise<
   assert.equal(first.execute, 'qmp_capabilities');
   const socket = createConnection(path);
   await once(socket, 'connect');
-  const qmp = await Qmp.open(socket);
+  const qmp = await QmpClient.open(socket);
   try {
     for (const { execute, arguments: parameters } of rest) await qmp.execute(execute, parameters);
   } finally {

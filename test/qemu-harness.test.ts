@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import test from 'node:test';
+import { QmpError } from '@pageferry/core/qmp';
 import { QEMU_VERSIONS } from './lib/find-qemus.ts';
 import { expectConsistentGuest, expectLiveGuest } from './lib/guest-alive.ts';
 import { Qemu } from './lib/qemu.ts';
 import { qemuTest } from './lib/qemu-test.ts';
-import { QmpError } from './lib/qmp.ts';
 import { checkTinyGuest, TINY_ROM, tinyGuestPage } from './lib/tiny-guest.ts';
 
 const PAGE_BYTES = 4096;

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { type MigrationInfo, QmpClient } from '@pageferry/core/qmp';
 import { findQemu, type QemuVersion } from './find-qemus.ts';
-import { type MigrationInfo, Qmp } from './qmp.ts';
 
 export interface QemuOptions {
   version: QemuVersion;
@@ -40,7 +40,7 @@ const POLL_MS = 10;
 /** A QEMU process with its own folder. Dispose of it with `await using`: nothing of it stays behind. */
 export class Qemu implements AsyncDisposable {
   readonly version: QemuVersion;
-  readonly qmp: Qmp;
+  readonly qmp: QmpClient;
   readonly pid: number;
   /** Private folder, gone after disposal; for sockets and files of the test. */
   readonly folder: string;
@@ -50,7 +50,7 @@ export class Qemu implements AsyncDisposable {
 
   private constructor(
     version: QemuVersion,
-    qmp: Qmp,
+    qmp: QmpClient,
     folder: string,
     process: ChildProcess,
     exited: Promise<void>,
@@ -95,7 +95,7 @@ export class Qemu implements AsyncDisposable {
         died,
         timeLimit(START_TIMEOUT_MS, 'QEMU has not started'),
       ]);
-      const qmp = await Promise.race([Qmp.open(socket), died]);
+      const qmp = await Promise.race([QmpClient.open(socket), died]);
       return new Qemu(options.version, qmp, folder, child, exited, () => stderr);
     } catch (error) {
       child.kill('SIGKILL');

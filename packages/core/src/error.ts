@@ -45,6 +45,8 @@ export const ERROR_CODES = {
   // Files.
   'file-failed': 'a file cannot be read or written',
   'bad-file': 'a capture file is not in a format known here, or is damaged',
+  // Control.
+  'bad-qmp': 'the server of a QMP connection sent something that is no QMP',
   // The other side and the guest.
   'destination-failed': 'the destination reported failure, or went away before it reported success',
   'source-failed': 'the source gave up',

@@ -1,0 +1,47 @@
+import { QmpError } from './error.ts';
+
+/**
+ * One request of a client:
+ *   {"execute": NAME, "arguments": {...}, "id": ANY}, the last two optional; or `exec-oob` instead of `execute`.
+ */
+export interface QmpRequest {
+  readonly command: string;
+  readonly arguments: Readonly<Record<string, unknown>>;
+  readonly outOfBand: boolean;
+  /** Echoed in the answer; absent and null differ. */
+  readonly id?: unknown;
+}
+
+/** The member `id` of whatever a client sent, so that even an error can be told apart. */
+export function idOf(value: unknown): { id?: unknown } {
+  return isObject(value) && Object.hasOwn(value, 'id') ? { id: value.id } : {};
+}
+
+/**
+ * Checks a request's form.
+ * @param outOfBandEnabled whether the client has negotiated `oob`
+ * @throws QmpError
+ */
+export function parseRequest(value: unknown, outOfBandEnabled: boolean): QmpRequest {
+  if (!isObject(value)) throw new QmpError('QMP input must be a JSON object');
+  let command: unknown;
+  let given: unknown = {};
+  let outOfBand = false;
+  for (const [name, member] of Object.entries(value)) {
+    if (name === 'execute' || (name === 'exec-oob' && outOfBandEnabled)) {
+      if (command !== undefined) throw new QmpError("QMP input member 'execute' clashes with 'exec-oob'");
+      if (typeof member !== 'string') throw new QmpError(`QMP input member '${name}' must be a string`);
+      command = member;
+      outOfBand = name === 'exec-oob';
+    } else if (name === 'arguments') {
+      if (!isObject(member)) throw new QmpError("QMP input member 'arguments' must be an object");
+      given = member;
+    } else if (name !== 'id') throw new QmpError(`QMP input member '${name}' is unexpected`);
+  }
+  if (typeof command !== 'string') throw new QmpError("QMP input lacks member 'execute'");
+  return { command, arguments: given as QmpRequest['arguments'], outOfBand, ...idOf(value) };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
