@@ -80,7 +80,7 @@ async function receiveOne(all: RamBlock, { bytes, options }: DestinationRequest)
   const guest: IncomingGuest = {
     prepare: async () => ({ blocks: [block.toMemory()], dirtyLog: { kind: 'none' } }),
     load: async () => {},
-    start: async () => {},
+    start: async () => false,
     discard: async () => {},
   };
   const reception = receive('tcp:127.0.0.1:0', { ...options, guest });

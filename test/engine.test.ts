@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import test from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '@pageferry/core';
-import type { MigrateOptions, Progress } from '@pageferry/core/control';
+import type { MigrateOptions, MigrationEvent, Progress } from '@pageferry/core/control';
 import { migrate, receive } from '@pageferry/workers';
 import { TestGuest, TestTarget } from '../packages/core/src/testing/test-guests.ts';
 
@@ -159,4 +160,130 @@ test('garbage instead of a migration', async () => {
 test('options out of range are refused at once', () => {
   assert.throws(() => migrate(new TestGuest(), 'tcp::1', { multifdChannels: 256 }), { code: 'bad-option' });
   assert.throws(() => migrate(new TestGuest(), 'tcp::1', { multifdZlibLevel: 10 }), { code: 'bad-option' });
+});
+
+/** Events as short words, in the order in which they came. */
+function words(events: readonly MigrationEvent[]): string[] {
+  return events.map((event) => {
+    if (event.event === 'MIGRATION') return event.data.status;
+    if (event.event === 'MIGRATION_PASS') return `pass ${event.data.pass}`;
+    return event.event;
+  });
+}
+
+async function until(migration: { query(): Promise<Progress> }, status: string): Promise<Progress> {
+  for (;;) {
+    const progress = await migration.query();
+    if (progress.status === status) return progress;
+    await delay(5);
+  }
+}
+
+test('pause before the switch-over: the guest stands still, and goes on at continue', async () => {
+  const guest = new TestGuest();
+  const target = new TestTarget();
+  const here: MigrationEvent[] = [];
+  const there: MigrationEvent[] = [];
+  const reception = receive('tcp:127.0.0.1:0', { guest: target, onEvent: (event) => there.push(event) });
+  const uri = await reception.listening;
+  const migration = migrate(guest, uri, {
+    pauseBeforeSwitchover: true,
+    onEvent: (event) => here.push(event),
+  });
+  const paused = await until(migration, 'pre-switchover');
+  assert.ok(paused.setupTimeMs !== undefined && paused.ram.transferred > 0);
+  assert.ok(!guest.control.running);
+  assert.deepEqual(guest.calls, [], 'the disks are still here');
+  await delay(100);
+  assert.equal((await migration.query()).status, 'pre-switchover');
+  await migration.continue();
+  await Promise.all([migration.result, reception.result]);
+  const passes = words(here).filter((word) => word.startsWith('pass'));
+  assert.deepEqual(
+    words(here).filter((word) => !passes.slice(1, -1).includes(word)),
+    // As QEMU 7.2 and 10.0 say it.
+    ['setup', 'pass 1', 'active', 'STOP', 'pre-switchover', 'device', passes.at(-1), 'completed'],
+  );
+  assert.deepEqual(words(there), ['setup', 'active', 'RESUME', 'completed']);
+  const done = await migration.query();
+  assert.equal(done.status, 'completed');
+  assert.ok(done.downtimeMs! >= 100 && done.elapsedMs >= done.downtimeMs!);
+  assert.equal((await reception.query()).status, 'completed');
+  await fails(migration.continue(), 'bad-state');
+});
+
+test('cancel ends the pause before the switch-over, and the guest runs on', async () => {
+  const guest = new TestGuest();
+  const events: MigrationEvent[] = [];
+  const reception = receive('tcp:127.0.0.1:0', { guest: new TestTarget() });
+  const migration = migrate(guest, await reception.listening, {
+    pauseBeforeSwitchover: true,
+    onEvent: (event) => events.push(event),
+  });
+  await until(migration, 'pre-switchover');
+  const started = performance.now();
+  migration.cancel();
+  await fails(migration.result, 'cancelled');
+  assert.ok(performance.now() - started < 900);
+  assert.ok(guest.control.running);
+  assert.deepEqual(guest.calls, []);
+  assert.deepEqual(words(events).slice(-5), ['STOP', 'pre-switchover', 'cancelling', 'RESUME', 'cancelled']);
+  const after = await migration.query();
+  assert.equal(after.status, 'cancelled');
+  assert.equal(after.errorDesc, undefined, 'a cancel is no error');
+  assert.ok(after.ram.transferred > 0);
+  await reception.result.catch(() => {});
+});
+
+test('a guest that stands still stays so: no STOP, no RESUME', async () => {
+  const guest = new TestGuest();
+  await guest.control.stop();
+  const events: MigrationEvent[] = [];
+  const reception = receive('tcp:127.0.0.1:0', { guest: new TestTarget() });
+  const migration = migrate(guest, await reception.listening, {
+    pauseBeforeSwitchover: true,
+    onEvent: (event) => events.push(event),
+  });
+  await until(migration, 'pre-switchover');
+  migration.cancel();
+  await fails(migration.result, 'cancelled');
+  assert.ok(!guest.control.running);
+  assert.deepEqual(
+    words(events).filter((word) => !word.startsWith('pass')),
+    ['setup', 'active', 'pre-switchover', 'cancelling', 'cancelled'],
+  );
+  await reception.result.catch(() => {});
+});
+
+test('parameters change while it runs, and only those that may', async () => {
+  const guest = new TestGuest();
+  const reception = receive('tcp:127.0.0.1:0', { guest: new TestTarget() });
+  const migration = migrate(guest, await reception.listening, {
+    maxBandwidthBytesPerSecond: 10_000,
+    zeroPageDetection: 'none',
+  });
+  await until(migration, 'active');
+  await delay(300);
+  assert.equal(migration.status, 'active');
+  await fails(migration.continue(), 'bad-state');
+  await fails(reception.setParameters({ downtimeLimitMs: 1 }), 'bad-state');
+  await fails(migration.setParameters({ downtimeLimitMs: -1 }), 'bad-option');
+  const fixed = { multifd: true } as object;
+  assert.match((await fails(migration.setParameters(fixed), 'bad-option')).message, /multifd/);
+  // 1.2 MB at 10 kB/s would take two minutes.
+  await migration.setParameters({ maxBandwidthBytesPerSecond: 0 });
+  await Promise.all([migration.result, reception.result]);
+  await fails(migration.setParameters({ downtimeLimitMs: 1 }), 'bad-state');
+});
+
+test('a migration that failed tells why, afterwards too', async () => {
+  const hole = await blackHole();
+  hole.close();
+  const events: MigrationEvent[] = [];
+  const migration = migrate(new TestGuest(), hole.uri, { onEvent: (event) => events.push(event) });
+  const error = await fails(migration.result, 'connect-failed');
+  assert.deepEqual(words(events), ['setup', 'failed']);
+  const progress = await migration.query();
+  assert.equal(progress.status, 'failed');
+  assert.equal(progress.errorDesc, error.message);
 });

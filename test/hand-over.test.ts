@@ -104,11 +104,15 @@ test('disks are taken back only after they were given up', async () => {
 
 test('a source that gives up while the destination loads keeps the only guest', async () => {
   const target = new TestTarget();
-  target.load = () => delay(1500);
+  const loading = Promise.withResolvers<void>();
+  target.load = () => {
+    loading.resolve();
+    return delay(1500);
+  };
   const reception = receive('tcp:127.0.0.1:0', { guest: target });
   const guest = new TestGuest();
   const migration = migrate(guest, await reception.listening);
-  while (reception.status !== 'device') await delay(2);
+  await loading.promise;
   migration.cancel();
   assert.equal(await codeOf(migration.result), 'cancelled');
   assert.match(await codeOf(reception.result), /^(source-failed|connection-lost)$/);

@@ -67,7 +67,7 @@ function stillDestination(memoryBytes: number): DestinationGuest {
         zeroed: true,
       }),
       load: async () => {},
-      start: async () => {},
+      start: async () => false,
       discard: async () => {},
     },
     difference: (rawPath) => firstDifference(rawPath, (at, bytes) => ram.bytes.subarray(at, at + bytes)),

@@ -24,8 +24,9 @@ export class RecordingTarget implements IncomingGuest {
     this.state = state;
   }
 
-  async start(): Promise<void> {
+  async start(): Promise<boolean> {
     this.started = true;
+    return false;
   }
 
   async discard(): Promise<void> {

@@ -21,7 +21,7 @@ export async function followProgress(progress: AsyncIterable<Progress>, output: 
   try {
     for await (const report of progress) {
       // Whoever waits for a source may wait for days.
-      if (report.status === 'none') continue;
+      if (report.role === 'destination' && report.status === 'setup') continue;
       const throughput = meter.next(report);
       output.event('progress', report);
       const columns = output.statusColumns;

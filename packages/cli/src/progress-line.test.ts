@@ -22,6 +22,9 @@ function report(ram: Partial<RamStats>, more: Partial<Progress> = {}): Progress 
     'pages-per-second': 0,
     'precopy-bytes': 0,
     'downtime-bytes': 0,
+    'postcopy-requests': 0,
+    'postcopy-bytes': 0,
+    'dirty-sync-missed-zero-copy': 0,
   };
   return { status: 'active', role: 'source', elapsedMs: 0, channels: [], ram: { ...zeros, ...ram }, ...more };
 }

@@ -9,6 +9,8 @@ export const ERROR_CODES = {
   // What the caller asked for.
   'bad-option': 'an option has a value that is not allowed, or options contradict each other',
   'bad-uri': 'a migration URI cannot be parsed',
+  'bad-state': 'what was asked for is not possible in the state that the migration is in',
+  blocked: 'the guest, or a device of it, does not let itself be migrated now',
   unsupported: 'a feature of the protocol that pageferry does not do (yet), by name',
   // Connections.
   'connect-failed': 'the peer cannot be reached',

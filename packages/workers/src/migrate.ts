@@ -1,4 +1,4 @@
-import { type MigrateOptions, resolveMigrateOptions } from '@pageferry/core/control';
+import { type MigrateOptions, type MigrationEvent, resolveMigrateOptions } from '@pageferry/core/control';
 import { type Guest, RunControl } from '@pageferry/core/guest';
 import { proxy } from 'comlink';
 import { Coordinator, type Migration } from './engine/coordinator.ts';
@@ -10,6 +10,8 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** How often `progress` gets a report, ms. */
   progressIntervalMs?: number;
+  /** Told each event, in order and none left out. Called on the thread that called `migrate` or `receive`. */
+  onEvent?: (event: MigrationEvent) => void;
   /** Threads that were started before; see `prepareEngine`. */
   engine?: Engine;
 }
@@ -27,7 +29,7 @@ const PROGRESS_INTERVAL_MS = 200;
  */
 export function migrate(guest: Guest, uri: string, options: MigrateOptions & RunOptions = {}): Migration {
   const calledAtMs = performance.timeOrigin + performance.now();
-  const { signal, engine, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
+  const { signal, engine, onEvent, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
   const resolved = resolveMigrateOptions(parameters);
   const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = guest;
   const description: SourceDescription = {
@@ -50,11 +52,14 @@ export function migrate(guest: Guest, uri: string, options: MigrateOptions & Run
     (api, handOver, events) =>
       api.migrate(description, calls, uri, resolved, calledAtMs, progressIntervalMs, handOver, events),
     {
+      role: 'source',
       signal,
+      onEvent,
       orphaned: async () => {
-        if (control === undefined || control.running) return;
+        if (control === undefined || control.running) return false;
         await guest.activate();
         if (ran) control.start();
+        return ran;
       },
     },
   );

@@ -26,7 +26,14 @@ export function receive(
   uri: string,
   options: ReceiveOptions & RunOptions & { guest: IncomingGuest },
 ): Reception {
-  const { guest, signal, engine, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
+  const {
+    guest,
+    signal,
+    engine,
+    onEvent,
+    progressIntervalMs = PROGRESS_INTERVAL_MS,
+    ...parameters
+  } = options;
   const resolved = resolveReceiveOptions(parameters);
   const calls = proxy({
     prepare: guest.prepare.bind(guest),
@@ -41,7 +48,16 @@ export function receive(
     coordinatorThread(engine, { ...resolved, direction: 'incoming' }),
     (api, handOver, events) =>
       api.receive(guest.uuid, calls, uri, resolved, progressIntervalMs, handOver, events),
-    { signal, listening: listening.resolve, orphaned: () => guest.discard() },
+    {
+      role: 'destination',
+      signal,
+      onEvent,
+      listening: listening.resolve,
+      orphaned: async () => {
+        await guest.discard();
+        return false;
+      },
+    },
   );
   coordinator.result.then(
     () => listening.reject(new MigrationError('internal', 'the migration ended before it listened')),

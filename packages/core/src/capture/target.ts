@@ -128,8 +128,8 @@ export class CaptureTarget implements IncomingGuest {
   }
 
   /** Nothing runs here. */
-  start(): Promise<void> {
-    return Promise.resolve();
+  start(): Promise<boolean> {
+    return Promise.resolve(false);
   }
 
   /**

@@ -1,6 +1,10 @@
+export type { EventSink, MigrationEvent } from './events.ts';
 export {
+  applyLiveParameters,
   CODEC_BACKENDS,
   type CodecBackend,
+  LIVE_PARAMETERS,
+  type LiveParameters,
   MIGRATE_DEFAULTS,
   type MigrateOptions,
   MULTIFD_COMPRESSIONS,
@@ -13,4 +17,12 @@ export {
   ZERO_PAGE_DETECTIONS,
   type ZeroPageDetection,
 } from './options.ts';
-export type { MigrationResult, MigrationStatus, Progress, RamStats } from './progress.ts';
+export { emptyRamStats, type MigrationResult, type Progress, type RamStats } from './progress.ts';
+export {
+  DESTINATION_STATES,
+  isRunning,
+  type MigrationStatus,
+  SOURCE_STATES,
+  StateMachine,
+  type StateTable,
+} from './states.ts';

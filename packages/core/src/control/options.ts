@@ -49,6 +49,8 @@ export interface MigrateOptions extends CommonOptions {
   zeroPageDetection?: ZeroPageDetection;
   /** Overrides what the machine version says: the SWITCHOVER_START command (QEMU from 10.0). */
   sendSwitchoverStart?: boolean;
+  /** Capability `pause-before-switchover`: with the guest stopped, waits in `pre-switchover` for `continue`. */
+  pauseBeforeSwitchover?: boolean;
   /**
    * Capability `mapped-ram`: every page at a fixed place of a file (QEMU from 9.0 loads it). Only to `file:`,
    * without compression. With `multifd` as many threads write as there are channels, otherwise one.
@@ -81,6 +83,7 @@ export const MIGRATE_DEFAULTS = {
   downtimeLimitMs: 300,
   returnPath: true,
   mappedRam: false,
+  pauseBeforeSwitchover: false,
   connectTimeoutMs: 10_000,
   channelTimeoutMs: 10_000,
   stallTimeoutMs: 60_000,
@@ -89,6 +92,13 @@ export const MIGRATE_DEFAULTS = {
 /** Options with every default filled in; what stays optional is derived from the stream or the machine. */
 export type ResolvedMigrateOptions = MigrateOptions &
   Required<Pick<MigrateOptions, keyof typeof MIGRATE_DEFAULTS>>;
+
+/** What can be changed while the migration runs, and takes effect at once; as QEMU. */
+export const LIVE_PARAMETERS = [
+  'maxBandwidthBytesPerSecond',
+  'downtimeLimitMs',
+] as const satisfies readonly (keyof MigrateOptions)[];
+export type LiveParameters = Pick<MigrateOptions, (typeof LIVE_PARAMETERS)[number]>;
 
 /** QEMU's defaults of what a destination alone has. */
 const RECEIVE_DEFAULTS = {
@@ -125,6 +135,22 @@ export function resolveMigrateOptions(options: MigrateOptions = {}): ResolvedMig
   }
   if (resolved.mappedRam) checkMappedRam(resolved);
   return resolved;
+}
+
+/**
+ * Changes options of a migration that runs, all or none of them.
+ * @throws MigrationError `bad-option` for one that cannot be changed, or to a value that is not allowed
+ */
+export function applyLiveParameters(live: ResolvedMigrateOptions, changes: LiveParameters): void {
+  const allowed: readonly string[] = LIVE_PARAMETERS;
+  const fixed = Object.keys(changes).find((name) => !allowed.includes(name));
+  if (fixed !== undefined) {
+    throw new MigrationError('bad-option', 'an option cannot be changed while the migration runs', {
+      found: fixed,
+      expected: LIVE_PARAMETERS.join(', '),
+    });
+  }
+  Object.assign(live, resolveMigrateOptions({ ...live, ...defined(changes) }));
 }
 
 /** Fills in defaults and checks ranges. @throws MigrationError `bad-option` */

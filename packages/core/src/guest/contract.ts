@@ -87,8 +87,11 @@ export interface IncomingGuest {
    * once, after `load` resolved and just before `start`; absent: it has none.
    */
   announce?(parameters: AnnounceParameters): Promise<void>;
-  /** Starts the vCPUs if the guest ran at the source. Called after `load` resolved. */
-  start(): Promise<void>;
+  /**
+   * Takes over the disks and starts the vCPUs, if the guest ran at the source. Called after `load` resolved.
+   * @returns whether the vCPUs run now
+   */
+  start(): Promise<boolean>;
   /**
    * The migration failed: drop everything, so that no half-guest can be started. May come while `prepare`
    * or `load` is under way; that call then fails, and leaves nothing behind.

@@ -1,5 +1,7 @@
+import type { MigrationEvent } from '../control/events.ts';
 import type { ResolvedReceiveOptions } from '../control/options.ts';
-import type { MigrationResult, MigrationStatus, Progress } from '../control/progress.ts';
+import type { MigrationResult, Progress } from '../control/progress.ts';
+import { DESTINATION_STATES, StateMachine } from '../control/states.ts';
 import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
 import type { DeviceState, IncomingGuest } from '../guest/contract.ts';
@@ -18,7 +20,8 @@ export interface IncomingParts {
   readonly listener: Listener;
   /** Makes the page channels; called only with multifd. */
   createReceiver?(): PageReceiver<PageConnection>;
-  onStatus?(status: MigrationStatus): void;
+  /** Every change of state, and what else happens. */
+  onEvent?(event: MigrationEvent): void;
   /** The guest is here from now on: it must not be discarded, whatever happens. */
   onTakeOver?(): void;
 }
@@ -38,7 +41,8 @@ export class IncomingMigration {
   readonly #parts: IncomingParts;
   readonly #stop = new AbortController();
   readonly #stopped: Promise<never>;
-  readonly #stats: IncomingStats;
+  readonly #stats = new IncomingStats();
+  readonly #state: StateMachine;
   readonly #watch: StallWatch;
   readonly #warnings: string[] = [];
   #phase: ErrorPhase = 'connect';
@@ -54,7 +58,10 @@ export class IncomingMigration {
 
   constructor(parts: IncomingParts) {
     this.#parts = parts;
-    this.#stats = new IncomingStats(parts.onStatus ?? (() => {}));
+    this.#state = new StateMachine(DESTINATION_STATES, (status) => {
+      this.#stats.entered(status);
+      this.#emit({ event: 'MIGRATION', data: { status } });
+    });
     const moved = () => this.#stats.movedBytes();
     this.#watch = new StallWatch(parts.options.stallTimeoutMs, moved, () => this.#stats.place());
     const { promise, reject } = Promise.withResolvers<never>();
@@ -75,6 +82,7 @@ export class IncomingMigration {
 
   /** Waits for a migration and takes it to its end. @throws MigrationError */
   async run(): Promise<MigrationResult> {
+    this.#state.enter('setup');
     this.#watch.failed.catch((error) => this.#fail(error));
     try {
       await Promise.race([this.#receive(), this.#stopped]);
@@ -85,12 +93,17 @@ export class IncomingMigration {
       error.phase ??= this.#phase;
       this.#watch.stop();
       await this.#giveUp(error);
-      this.#stats.setStatus(error.code === 'cancelled' ? 'cancelled' : 'failed');
+      this.#stats.failed(error);
+      this.#state.enter(error.code === 'cancelled' ? 'cancelled' : 'failed');
       throw error;
     } finally {
       this.#watch.stop();
     }
     return this.#stats.result(this.#loader?.returnPath ?? false, this.#warnings);
+  }
+
+  #emit(event: MigrationEvent): void {
+    this.#parts.onEvent?.(event);
   }
 
   /** Takes an error of anything that runs beside the migration. */
@@ -122,6 +135,7 @@ export class IncomingMigration {
     signal.throwIfAborted();
 
     this.#phase = 'active';
+    this.#state.enter('active');
     const loader = new MainStreamLoader({
       main,
       guest,
@@ -135,7 +149,7 @@ export class IncomingMigration {
     this.#loader = loader;
     const state = await loader.loadRam();
     this.#receiver?.seal();
-    this.#stats.setStatus('device');
+    this.#stats.ramLoaded();
     this.#phase = 'device';
     await this.#channels.close();
     signal.throwIfAborted();
@@ -197,9 +211,10 @@ export class IncomingMigration {
     this.#watch.stop();
     this.#phase = 'completed';
     await this.#announce();
-    await guestCall(this.#parts.guest.start(), 'could not be started');
+    const runs = await guestCall(this.#parts.guest.start(), 'could not be started');
     this.#stats.guestTaken();
-    this.#stats.setStatus('completed');
+    if (runs) this.#emit({ event: 'RESUME' });
+    this.#state.enter('completed');
     await this.#receiver?.close().catch((error: Error) => this.#fail(error));
     await main.close().catch((error: Error) => this.#fail(error));
   }

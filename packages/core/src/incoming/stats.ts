@@ -1,4 +1,6 @@
-import type { MigrationResult, MigrationStatus, Progress, RamStats } from '../control/progress.ts';
+import { emptyRamStats, type MigrationResult, type Progress, type RamStats } from '../control/progress.ts';
+import type { MigrationStatus } from '../control/states.ts';
+import type { MigrationError } from '../error.ts';
 import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { ChannelStats, PageReceiver } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
@@ -9,7 +11,6 @@ export class IncomingStats {
   zeroPages = 0;
   syncs = 0;
   totalBytes = 0;
-  readonly #onStatus: (status: MigrationStatus) => void;
   #status: MigrationStatus = 'none';
   #main: ByteChannel | undefined;
   #receiver: Pick<PageReceiver<never>, 'stats'> | undefined;
@@ -18,15 +19,16 @@ export class IncomingStats {
   #endMs: number | undefined;
   #activeMs: number | undefined;
 
-  constructor(onStatus: (status: MigrationStatus) => void) {
-    this.#onStatus = onStatus;
+  #error: MigrationError | undefined;
+
+  entered(status: MigrationStatus): void {
+    this.#status = status;
+    if (status === 'failed' || status === 'cancelled') this.#endMs = performance.now();
   }
 
-  setStatus(status: MigrationStatus): void {
-    if (status === this.#status) return;
-    this.#status = status;
-    if (status === 'device') this.#deviceMs = performance.now();
-    this.#onStatus(status);
+  /** The migration is over, and this is why. */
+  failed(error: MigrationError): void {
+    this.#error = error;
   }
 
   /** The first connection is there. */
@@ -34,12 +36,16 @@ export class IncomingStats {
     this.#main = main;
     this.#receiver = receiver;
     this.#beginMs = performance.now();
-    this.setStatus('active');
   }
 
   /** The first page can come. */
   ready(): void {
     this.#activeMs ??= performance.now();
+  }
+
+  /** All pages are in place. */
+  ramLoaded(): void {
+    this.#deviceMs = performance.now();
   }
 
   guestTaken(): void {
@@ -61,8 +67,9 @@ export class IncomingStats {
     return {
       status: this.#status,
       role: 'destination',
-      elapsedMs: this.#beginMs === undefined ? 0 : performance.now() - this.#beginMs,
+      elapsedMs: this.#beginMs === undefined ? 0 : (this.#endMs ?? performance.now()) - this.#beginMs,
       ram: this.#ramStats(),
+      ...(this.#status === 'failed' && this.#error !== undefined && { errorDesc: this.#error.message }),
       channels: this.#channels(),
     };
   }
@@ -95,6 +102,7 @@ export class IncomingStats {
     const transferred = multifdBytes + (this.#main?.bytesRead ?? 0);
     const elapsedMs = (this.#endMs ?? performance.now()) - (this.#beginMs ?? performance.now());
     return {
+      ...emptyRamStats(),
       transferred,
       remaining: 0,
       total: this.totalBytes,

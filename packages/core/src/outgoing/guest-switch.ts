@@ -1,3 +1,4 @@
+import type { EventSink } from '../control/events.ts';
 import { MigrationError } from '../error.ts';
 import type { DeviceState, Guest } from '../guest/contract.ts';
 import { guestCall } from '../guest/guest-call.ts';
@@ -11,14 +12,18 @@ const STOP_LIMIT_MS = 5000;
  */
 export class GuestSwitch {
   readonly #guest: Guest;
+  readonly #emit: EventSink;
   readonly #control: RunControl | undefined;
   #stopped = false;
   /** Whether it ran when it was stopped: a guest that its owner had stopped stays so after a failure. */
   #ran = false;
   #inactivating: Promise<void> | undefined;
+  #restored = false;
+  #saidStop = false;
 
-  constructor(guest: Guest) {
+  constructor(guest: Guest, emit: EventSink) {
     this.#guest = guest;
+    this.#emit = emit;
     const { runControl } = guest.memory;
     this.#control = runControl === undefined ? undefined : new RunControl(runControl);
   }
@@ -27,8 +32,13 @@ export class GuestSwitch {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#ran = this.#control?.running ?? false;
-    if (this.#control === undefined || (await this.#control.stop(STOP_LIMIT_MS))) return;
-    throw new MigrationError('guest-failed', `a vCPU did not stop within ${STOP_LIMIT_MS} ms`);
+    if (this.#control !== undefined && !(await this.#control.stop(STOP_LIMIT_MS))) {
+      throw new MigrationError('guest-failed', `a vCPU did not stop within ${STOP_LIMIT_MS} ms`);
+    }
+    // A vCPU that took long may stop only after a cancel has started it again.
+    if (!this.#ran || this.#restored) return;
+    this.#saidStop = true;
+    this.#emit({ event: 'STOP' });
   }
 
   /** @throws MigrationError `guest-failed` */
@@ -53,7 +63,9 @@ export class GuestSwitch {
         return `the guest could not take its disks back and stays stopped: ${error instanceof Error ? error.message : String(error)}`;
       }
     }
+    this.#restored = true;
     if (this.#ran) this.#control?.start();
+    if (this.#saidStop) this.#emit({ event: 'RESUME' });
     return undefined;
   }
 }

@@ -1,3 +1,4 @@
 export type { MainPageWriter } from './main-pages.ts';
-export { OutgoingMigration, type OutgoingParts } from './outgoing.ts';
+export { OutgoingMigration } from './outgoing.ts';
+export type { OutgoingParts } from './parts.ts';
 export type { ProtocolSwitches } from './switches.ts';

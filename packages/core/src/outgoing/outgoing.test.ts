@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type { MigrationEvent } from '../control/events.ts';
 import { type MigrateOptions, resolveMigrateOptions, resolveReceiveOptions } from '../control/options.ts';
-import type { MigrationStatus } from '../control/progress.ts';
 import { MigrationError } from '../error.ts';
 import { IncomingMigration } from '../incoming/incoming.ts';
 import { InThreadPages } from '../testing/in-thread-pages.ts';
@@ -52,7 +52,7 @@ function setUp({ options = {}, machine, duplex = true, receiver = true }: Setup 
   const target = new TestTarget();
   const [near, far] = MemoryChannel.pair(duplex);
   const listener = new TestListener();
-  const statuses: MigrationStatus[] = [];
+  const events: MigrationEvent[] = [];
   let pages: InThreadPages | undefined;
   let switches: ProtocolSwitches | undefined;
   const outgoing = new OutgoingMigration({
@@ -71,7 +71,7 @@ function setUp({ options = {}, machine, duplex = true, receiver = true }: Setup 
       pages ??= new InThreadPages(resolved.multifdChannels, given.zeroPageDetection === 'multifd');
       return pages;
     },
-    onStatus: (status) => statuses.push(status),
+    onEvent: (event) => events.push(event),
   });
   const { multifd, multifdChannels } = resolved;
   const incoming = new IncomingMigration({
@@ -89,13 +89,17 @@ function setUp({ options = {}, machine, duplex = true, receiver = true }: Setup 
     near,
     far,
     listener,
-    statuses,
+    events,
     outgoing,
     incoming,
     receiver,
     switches: () => switches,
     pages: () => pages,
   };
+}
+
+function statusesOf(events: readonly MigrationEvent[]): string[] {
+  return events.flatMap((event) => (event.event === 'MIGRATION' ? [event.data.status] : []));
 }
 
 function assertSameRam(guest: TestGuest, target: TestTarget): void {
@@ -123,7 +127,7 @@ const CASES: [string, Setup][] = [
 
 for (const [name, setup] of CASES) {
   test(`${name}: a writing guest arrives whole`, async () => {
-    const { guest, target, outgoing, incoming, statuses } = setUp(setup);
+    const { guest, target, outgoing, incoming, events } = setUp(setup);
     let value = 1;
     const writer = setInterval(() => {
       for (let i = 0; i < 5; i++) guest.write(Math.floor(Math.random() * 300), value++ & 0xff);
@@ -135,7 +139,7 @@ for (const [name, setup] of CASES) {
     assert.ok(target.started);
     assert.ok(!guest.control.running, 'the source stays stopped');
     assert.deepEqual(guest.calls, ['inactivate', 'save']);
-    assert.deepEqual(statuses, ['setup', 'active', 'device', 'completed']);
+    assert.deepEqual(statusesOf(events), ['setup', 'active', 'device', 'completed']);
     assert.equal(sent.returnPath, true);
     assert.equal(received.returnPath, true);
     assert.ok(sent.ram.normal >= 154, `${sent.ram.normal} normal pages`);

@@ -1,46 +1,24 @@
-import type { ResolvedMigrateOptions } from '../control/options.ts';
-import type { MigrationResult, MigrationStatus, Progress } from '../control/progress.ts';
+import type { MigrationEvent } from '../control/events.ts';
+import { applyLiveParameters, type LiveParameters, type ResolvedMigrateOptions } from '../control/options.ts';
+import type { MigrationResult, Progress } from '../control/progress.ts';
+import { SOURCE_STATES, StateMachine } from '../control/states.ts';
 import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
-import type { Guest } from '../guest/contract.ts';
-import { type RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { PageSender } from '../page-channels.ts';
 import type { ByteChannel, SeekableChannel } from '../transport/byte-channel.ts';
-import { Convergence } from './convergence.ts';
 import { GuestSwitch } from './guest-switch.ts';
-import type { MainPageWriter } from './main-pages.ts';
 import { MainStreamWriter } from './main-stream.ts';
 import { MappedRamStreamWriter } from './mapped-ram-stream.ts';
 import { Pacer } from './pacer.ts';
 import { PageFlow } from './page-flow.ts';
+import type { OutgoingParts, SourceControl } from './parts.ts';
+import { iterate } from './precopy.ts';
 import { RamIteration } from './ram-iteration.ts';
 import { ReturnPathReader } from './return-path.ts';
 import { OutgoingStats } from './stats.ts';
-import { type ProtocolSwitches, protocolSwitches } from './switches.ts';
-
-export interface OutgoingParts {
-  /** Its calls may cross threads; its memory is shared. */
-  readonly guest: Guest;
-  readonly options: ResolvedMigrateOptions;
-  /** Opens the main channel; with mapped-ram a `SeekableChannel`. */
-  connect(signal: AbortSignal): Promise<ByteChannel>;
-  /** Makes the page channels; called only with multifd or mapped-ram. */
-  createSender?(switches: ProtocolSwitches): PageSender;
-  /** Writes the pages of a main channel without multifd; `MainPages` if absent or if it gives undefined. */
-  createMainPages?(channel: ByteChannel, blocks: readonly RamBlock[]): MainPageWriter | undefined;
-  /** When the migration was asked for, on this thread's `performance.now()`; now if absent. */
-  readonly startMs?: number;
-  onStatus?(status: MigrationStatus): void;
-  /** The guest is the destination's from now on: it must not be started here again, whatever happens. */
-  onHandOver?(): void;
-}
-
-/** How long after a broken connection the destination's own verdict is waited for, ms. */
-const VERDICT_GRACE_MS = 250;
-/** A PART section ends after this long, so that the loop looks at the clock and the guest (QEMU's MAX_WAIT). */
-const PART_LIMIT_MS = 50;
-/** How often queues that are still too full for the switch-over are looked at, ms. */
-const QUEUE_POLL_MS = 2;
+import { switchOver } from './switch-over.ts';
+import { protocolSwitches } from './switches.ts';
+import { explain } from './verdict.ts';
 
 /**
  * One outgoing precopy migration: setup, iteration while the guest runs, switch-over, and what happens
@@ -48,10 +26,12 @@ const QUEUE_POLL_MS = 2;
  */
 export class OutgoingMigration {
   readonly #parts: OutgoingParts;
-  readonly #options: ResolvedMigrateOptions;
-  readonly #guest: GuestSwitch;
+  /** The options, with what `setParameters` changed since. */
+  readonly #live: ResolvedMigrateOptions;
+  readonly #control: SourceControl;
+  readonly #state: StateMachine;
   readonly #stop = new AbortController();
-  readonly #stopped: Promise<never>;
+  readonly #continued = Promise.withResolvers<void>();
   readonly #stats: OutgoingStats;
   readonly #watch: StallWatch;
   readonly #warnings: string[] = [];
@@ -60,51 +40,75 @@ export class OutgoingMigration {
   #sender: PageSender | undefined;
   #returnPath: ReturnPathReader | undefined;
   #ram: RamIteration | undefined;
-  /** The value of the last PING; the first one goes with the opening of the return path. */
-  #pings = 1;
-  /** Everything is sent: what is missing is the destination's verdict. */
-  #allSent = false;
   /** The destination holds the guest: what fails from here on is a warning. */
   #handedOver = false;
 
   constructor(parts: OutgoingParts) {
     this.#parts = parts;
-    this.#options = parts.options;
-    this.#guest = new GuestSwitch(parts.guest);
-    this.#stats = new OutgoingStats(parts.onStatus ?? (() => {}), parts.startMs);
+    this.#live = { ...parts.options };
+    this.#stats = new OutgoingStats(this.#live, parts.startMs);
+    this.#state = new StateMachine(SOURCE_STATES, (status) => {
+      this.#stats.entered(status);
+      this.#emit({ event: 'MIGRATION', data: { status } });
+    });
     const moved = () => this.#stats.movedBytes();
-    this.#watch = new StallWatch(parts.options.stallTimeoutMs, moved, () => this.#stats.slowest());
-    const { promise, reject } = Promise.withResolvers<never>();
-    promise.catch(() => {});
-    this.#stopped = promise;
-    this.#stop.signal.addEventListener('abort', () => reject(this.#stop.signal.reason));
+    this.#watch = new StallWatch(this.#live.stallTimeoutMs, moved, () => this.#stats.slowest());
+    const { promise: stopped, reject } = Promise.withResolvers<never>();
+    stopped.catch(() => {});
+    const { signal } = this.#stop;
+    signal.addEventListener('abort', () => reject(signal.reason));
+    this.#control = {
+      live: this.#live,
+      state: this.#state,
+      guest: new GuestSwitch(parts.guest, (event) => this.#emit(event)),
+      stats: this.#stats,
+      watch: this.#watch,
+      signal,
+      stopped,
+      continued: this.#continued.promise,
+    };
   }
 
+  /** What it does, or how it ended. */
   progress(): Progress {
-    return this.#stats.progress(this.#options.downtimeLimitMs);
+    return this.#stats.progress();
   }
 
-  /** Ends the migration with `cancelled`; the guest runs on. Does nothing once the guest is handed over. */
+  /** Ends the migration with `cancelled`; the guest runs on. Does nothing once it failed or the guest is handed over. */
   cancel(): void {
-    if (this.#handedOver) return;
-    this.#stats.setStatus('cancelling');
+    if (this.#handedOver || this.#stop.signal.aborted) return;
     this.#fail(new MigrationError('cancelled', 'the migration was cancelled'));
+    this.#enterCancelling();
+  }
+
+  /**
+   * Leaves `pre-switchover`.
+   * @throws MigrationError `bad-state` in any other state
+   */
+  continue(): void {
+    this.#state.require('pre-switchover', 'migrate-continue');
+    this.#continued.resolve();
+  }
+
+  /**
+   * Changes options while the migration runs.
+   * @throws MigrationError `bad-option` for one that cannot be changed, or to a value that is not allowed
+   */
+  setParameters(changes: LiveParameters): void {
+    applyLiveParameters(this.#live, changes);
   }
 
   /** Runs the migration to its end. @throws MigrationError */
   async run(): Promise<MigrationResult> {
     this.#watch.failed.catch((error) => this.#fail(error));
     try {
-      await Promise.race([this.#migrate(), this.#stopped]);
+      await Promise.race([this.#migrate(), this.#control.stopped]);
     } catch (thrown) {
       // First of all the other half of the race is ended: nothing of it may go on beside the recovery.
       this.#stop.abort(thrown);
-      const error = await this.#explain(MigrationError.from(thrown, 'internal'));
+      const error = await explain(MigrationError.from(thrown, 'internal'), this.#returnPath);
       if (error !== undefined) {
-        error.phase ??= this.#phase;
-        this.#watch.stop();
         await this.#recover(error);
-        this.#stats.setStatus(error.code === 'cancelled' ? 'cancelled' : 'failed');
         throw error;
       }
       await this.#complete();
@@ -115,6 +119,10 @@ export class OutgoingMigration {
     return this.#stats.result(this.#returnPath !== undefined, this.#warnings);
   }
 
+  #emit(event: MigrationEvent): void {
+    this.#parts.onEvent?.(event);
+  }
+
   /** Takes an error of anything that runs beside the migration. */
   #fail(error: Error): void {
     if (this.#handedOver) this.#warnings.push(`after the hand-over: ${error.message}`);
@@ -123,13 +131,13 @@ export class OutgoingMigration {
 
   async #migrate(): Promise<void> {
     const { signal } = this.#stop;
-    this.#stats.setStatus('setup');
+    this.#state.enter('setup');
     const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = this.#parts.guest;
-    const switches = protocolSwitches(machine, this.#options);
-    if (this.#options.multifd || this.#options.mappedRam) {
+    const switches = protocolSwitches(machine, this.#live);
+    if (this.#live.multifd || this.#live.mappedRam) {
       const { createSender } = this.#parts;
       if (createSender === undefined) throw new MigrationError('internal', 'no page channels were given');
-      this.#sender = createSender(switches);
+      this.#sender = createSender(switches, this.#live);
       this.#sender.failed.catch((error) => this.#fail(error));
     }
     this.#phase = 'connect';
@@ -140,7 +148,7 @@ export class OutgoingMigration {
     this.#stats.attach(channel, this.#sender);
     this.#watch.start();
 
-    const ram = new RamIteration(memory);
+    const ram = new RamIteration(memory, (pass) => this.#emit({ event: 'MIGRATION_PASS', data: { pass } }));
     this.#ram = ram;
     const stream = switches.mappedRam
       ? new MappedRamStreamWriter(seekable(channel), ramSectionId)
@@ -153,7 +161,7 @@ export class OutgoingMigration {
     signal.throwIfAborted();
     this.#openReturnPath(channel, stream);
 
-    const pacer = new Pacer(this.#options.maxBandwidthBytesPerSecond);
+    const pacer = new Pacer(this.#live);
     const wireBytes = () => this.#stats.wireBytes();
     const flow = new PageFlow({
       ram,
@@ -170,91 +178,27 @@ export class OutgoingMigration {
     ram.start();
     await flow.writeStart(earlySections ?? []);
     this.#phase = 'active';
-    this.#stats.setStatus('active');
-    await this.#iterate(flow, ram, pacer, stream);
-    await this.#switchOver(flow, stream, switches);
+    this.#state.enter('active');
+    const returnPath = this.#returnPath;
+    const connected = { channel, stream, sender: this.#sender, returnPath, switches, ram, pacer, flow };
+    await iterate(this.#control, connected);
+    await switchOver(this.#control, connected, (phase) => {
+      this.#phase = phase;
+    });
+    await this.#complete();
   }
 
   #openReturnPath(channel: ByteChannel, stream: MainStreamWriter): void {
-    if (this.#options.returnPath && channel.duplex) {
+    if (this.#live.returnPath && channel.duplex) {
       stream.openReturnPath();
-      this.#returnPath = new ReturnPathReader(channel, () => this.#allSent);
+      this.#returnPath = new ReturnPathReader(channel);
       this.#returnPath.verdict.catch((error) => this.#fail(error));
       return;
     }
     this.#warnings.push(
-      `${this.#options.returnPath ? 'this transport has' : 'there is'} no return path: ` +
+      `${this.#live.returnPath ? 'this transport has' : 'there is'} no return path: ` +
         'whether the destination could load the guest is not known here',
     );
-  }
-
-  /** Sends dirty pages until what is left fits into the downtime limit, and as long after that as it pays. */
-  async #iterate(flow: PageFlow, ram: RamIteration, pacer: Pacer, stream: MainStreamWriter): Promise<void> {
-    const { signal } = this.#stop;
-    const convergence = new Convergence();
-    /** The guest could be stopped, but the pass is finished first. */
-    let finishing = false;
-    for (;;) {
-      signal.throwIfAborted();
-      this.#stats.measure();
-      const threshold = pacer.thresholdBytes(this.#options.downtimeLimitMs);
-      const passEnded = ram.dirtyPages === 0;
-      if (passEnded && finishing) await this.#arrived(flow, stream);
-      if (passEnded || (!finishing && flow.pendingBytes() < threshold)) {
-        const dirtied = ram.sync();
-        this.#stats.synced();
-        const pending = flow.pendingBytes();
-        const fits = pending <= threshold;
-        if (!convergence.paysToGoOn(dirtied * TARGET_PAGE_BYTES, pending, pacer.bytesPerMs, fits)) return;
-        finishing = fits;
-      }
-      if (ram.dirtyPages > 0) await flow.writePart(PART_LIMIT_MS);
-      else await new Promise((resolve) => setTimeout(resolve, QUEUE_POLL_MS));
-    }
-  }
-
-  /**
-   * Waits until the destination has all that was sent: buffers on the way, that hold more than the downtime
-   * limit allows, empty while the guest runs.
-   */
-  async #arrived(flow: PageFlow, stream: MainStreamWriter): Promise<void> {
-    // Ends with a sync point, behind which the answer comes.
-    await flow.writePart(0);
-    if (this.#returnPath === undefined) {
-      await this.#sender?.flushed();
-      await this.#channel!.flushed();
-    } else {
-      stream.ping(++this.#pings);
-      await Promise.race([this.#returnPath.pong(this.#pings), this.#stopped]);
-    }
-    this.#stop.signal.throwIfAborted();
-  }
-
-  async #switchOver(flow: PageFlow, stream: MainStreamWriter, switches: ProtocolSwitches): Promise<void> {
-    const { signal } = this.#stop;
-    this.#phase = 'switchover';
-    this.#stats.setStatus('device');
-    this.#stats.guestStops();
-    await this.#guest.stop();
-    signal.throwIfAborted();
-    await this.#watch.pausedDuring(this.#guest.inactivate());
-    signal.throwIfAborted();
-    this.#ram!.sync();
-    this.#stats.synced();
-    if (switches.sendSwitchoverStart) stream.switchoverStart();
-    await flow.writeEnd();
-    signal.throwIfAborted();
-
-    this.#phase = 'device';
-    const state = await this.#watch.pausedDuring(this.#guest.saveDeviceState());
-    signal.throwIfAborted();
-    stream.devices(state);
-    this.#allSent = true;
-    await this.#channel!.flushed();
-    await this.#sender?.flushed();
-    if (this.#returnPath !== undefined) await this.#returnPath.verdict;
-    signal.throwIfAborted();
-    await this.#complete();
   }
 
   /**
@@ -265,13 +209,13 @@ export class OutgoingMigration {
     if (this.#returnPath === undefined) {
       // A mapped-ram file is brought to the disk here, which may take long and moves no byte.
       const closed = this.#closeAll();
-      await (this.#options.mappedRam ? this.#watch.pausedDuring(closed) : closed);
+      await (this.#live.mappedRam ? this.#watch.pausedDuring(closed) : closed);
       this.#handOver();
     } else {
       this.#handOver();
       await this.#closeAll().catch((error: Error) => this.#fail(error));
     }
-    this.#stats.setStatus('completed');
+    this.#state.enter('completed');
   }
 
   #handOver(): void {
@@ -287,46 +231,26 @@ export class OutgoingMigration {
     await this.#channel!.close();
   }
 
-  /**
-   * A broken connection is often only the consequence of what the destination is about to say on the
-   * return path, so that gets a moment. Returns undefined when it says that it has the guest.
-   */
-  async #explain(error: MigrationError): Promise<MigrationError | undefined> {
-    if (error.code !== 'connection-lost' || this.#returnPath === undefined) return error;
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    const timer = setTimeout(resolve, VERDICT_GRACE_MS, undefined);
-    try {
-      const verdict = await Promise.race([this.#returnPath.verdict.then(() => 'success'), promise]);
-      return verdict === 'success' ? undefined : this.#withoutVerdict(error);
-    } catch (verdict) {
-      const said = verdict instanceof MigrationError && verdict.code === 'destination-failed';
-      return said ? verdict : this.#withoutVerdict(error);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  /** With everything sent, a connection that breaks is a destination that could not take the guest. */
-  #withoutVerdict(error: MigrationError): MigrationError {
-    if (!this.#allSent) return error;
-    const { channel, offset, found } = error;
-    return new MigrationError('destination-failed', 'the destination went away before it reported success', {
-      channel,
-      offset,
-      found,
-      cause: error,
-    });
-  }
-
   /** Closes everything and lets the guest go on as before. */
   async #recover(error: MigrationError): Promise<void> {
+    error.phase ??= this.#phase;
+    this.#watch.stop();
     this.#channel?.destroy(error);
     const aborted = this.#sender?.abort(error);
-    if (!this.#handedOver) {
-      const trouble = await this.#guest.restore();
-      if (trouble !== undefined) error.message += `; ${trouble}`;
-    }
+    const cancelled = error.code === 'cancelled';
+    this.#stats.failed(error);
+    // In QEMU's order: `failed` before the guest runs again, `cancelled` when all is over.
+    if (cancelled) this.#enterCancelling();
+    else this.#state.enter('failed');
+    const trouble = await this.#control.guest.restore();
+    if (trouble !== undefined) error.message += `; ${trouble}`;
     await aborted;
+    if (cancelled) this.#state.enter('cancelled');
+  }
+
+  /** It may be there already, or be cancelled before it has begun. */
+  #enterCancelling(): void {
+    if (this.#state.mayEnter('cancelling')) this.#state.enter('cancelling');
   }
 }
 

@@ -4,7 +4,7 @@ import { Pacer } from './pacer.ts';
 
 function pacerAt(limit: number) {
   const clock = { ms: 1000 };
-  return { clock, pacer: new Pacer(limit, () => clock.ms) };
+  return { clock, pacer: new Pacer({ maxBandwidthBytesPerSecond: limit }, () => clock.ms) };
 }
 
 test('a window closes after 100 ms and gives the rates of wire and guest', () => {

@@ -8,7 +8,7 @@ export const WINDOW_MS = 100;
  * a pause is not followed by a burst, while a packet that overshoots is paid back in the next window.
  */
 export class Pacer {
-  maxBandwidthBytesPerSecond: number;
+  readonly #live: { readonly maxBandwidthBytesPerSecond: number };
   readonly #now: () => number;
   #windowStartMs: number;
   #windowStartBytes = 0;
@@ -22,11 +22,19 @@ export class Pacer {
   guestBytesPerMs = 0;
   pagesPerSecond = 0;
 
-  constructor(maxBandwidthBytesPerSecond: number, now: () => number = () => performance.now()) {
-    this.maxBandwidthBytesPerSecond = maxBandwidthBytesPerSecond;
+  /** @param live the limit, which may change at any time */
+  constructor(
+    live: { readonly maxBandwidthBytesPerSecond: number },
+    now: () => number = () => performance.now(),
+  ) {
+    this.#live = live;
     this.#now = now;
     this.#windowStartMs = now();
     this.#budgetAtMs = this.#windowStartMs;
+  }
+
+  get maxBandwidthBytesPerSecond(): number {
+    return this.#live.maxBandwidthBytesPerSecond;
   }
 
   /** Closes the window when it is due. All three are totals since the start of the migration. */

@@ -22,9 +22,12 @@ export class RamIteration {
   blockIndex = 0;
   readonly #bitmaps: DirtyBitmap[];
   readonly #log: DirtyLog;
+  readonly #onPass: (pass: number) => void;
   #page = 0;
 
-  constructor(memory: GuestMemory) {
+  /** @param onPass told the number of each sync, from 1 */
+  constructor(memory: GuestMemory, onPass: (pass: number) => void = () => {}) {
+    this.#onPass = onPass;
     this.blocks = memory.blocks.map((block) => new RamBlock(block));
     this.totalBytes = this.blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
     this.#bitmaps = this.blocks.map((block) => new DirtyBitmap(block.pageCount));
@@ -39,6 +42,7 @@ export class RamIteration {
       this.dirtyPages += bitmap.pageCount;
     }
     this.dirtySyncCount = 1;
+    this.#onPass(1);
   }
 
   stop(): void {
@@ -52,6 +56,7 @@ export class RamIteration {
     this.dirtyPages += fresh;
     this.dirtiedPages += fresh;
     this.dirtySyncCount++;
+    this.#onPass(this.dirtySyncCount);
     return fresh;
   }
 

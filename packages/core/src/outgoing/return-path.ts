@@ -12,12 +12,11 @@ export class ReturnPathReader {
   /** Resolves on SHUT 0; rejects on SHUT with another value, on anything malformed and on an early end. */
   readonly verdict: Promise<void>;
   readonly #decoder = new ReturnPathDecoder();
-  readonly #mayAccept: () => boolean;
+  /** Everything was sent: nobody can have the guest before that. */
+  allSent = false;
   #awaited: { readonly value: number; readonly resolve: () => void } | undefined;
 
-  /** @param mayAccept whether everything was sent: nobody can have the guest before that */
-  constructor(channel: ByteChannel, mayAccept: () => boolean) {
-    this.#mayAccept = mayAccept;
+  constructor(channel: ByteChannel) {
     this.verdict = this.#read(channel);
     this.verdict.catch(() => {});
   }
@@ -44,7 +43,7 @@ export class ReturnPathReader {
           continue;
         }
         if (message.type !== 'shut') throw this.#unexpected(message.type, 'PONG or SHUT');
-        if (message.value === 0 && this.#mayAccept()) return;
+        if (message.value === 0 && this.allSent) return;
         if (message.value === 0)
           throw this.#unexpected('SHUT 0 before everything was sent', 'PONG or SHUT 1');
         throw new MigrationError('destination-failed', 'the destination reported that it failed', {

@@ -1,4 +1,7 @@
-import type { MigrationResult, MigrationStatus, Progress, RamStats } from '../control/progress.ts';
+import type { ResolvedMigrateOptions } from '../control/options.ts';
+import { emptyRamStats, type MigrationResult, type Progress, type RamStats } from '../control/progress.ts';
+import type { MigrationStatus } from '../control/states.ts';
+import type { MigrationError } from '../error.ts';
 import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { ChannelStats, PageSender } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
@@ -8,7 +11,7 @@ import type { RamIteration } from './ram-iteration.ts';
 
 /** Times and counters of an outgoing migration, in the terms of `query-migrate`. */
 export class OutgoingStats {
-  readonly #onStatus: (status: MigrationStatus) => void;
+  readonly #live: Readonly<ResolvedMigrateOptions>;
   readonly #startMs: number;
   #status: MigrationStatus = 'none';
   #channel: ByteChannel | undefined;
@@ -24,18 +27,24 @@ export class OutgoingStats {
   #periodStartDirtied = 0;
   #dirtyPagesPerSecond = 0;
 
+  #error: MigrationError | undefined;
+
   /** @param startMs when the migration was asked for, on this thread's clock */
-  constructor(onStatus: (status: MigrationStatus) => void, startMs = performance.now()) {
-    this.#onStatus = onStatus;
+  constructor(live: Readonly<ResolvedMigrateOptions>, startMs = performance.now()) {
+    this.#live = live;
     this.#startMs = startMs;
     this.#periodStartMs = startMs;
   }
 
-  setStatus(status: MigrationStatus): void {
-    if (status === this.#status) return;
+  entered(status: MigrationStatus): void {
     this.#status = status;
     if (status === 'active') this.#activeMs = performance.now();
-    this.#onStatus(status);
+    if (status === 'failed' || status === 'cancelled') this.#endMs = performance.now();
+  }
+
+  /** The migration is over, and this is why. */
+  failed(error: MigrationError): void {
+    this.#error = error;
   }
 
   attach(channel: ByteChannel, sender: PageSender | undefined): void {
@@ -89,45 +98,55 @@ export class OutgoingStats {
     this.#endMs = performance.now();
   }
 
-  progress(downtimeLimitMs: number): Progress {
+  progress(): Progress {
     const ram = this.#ramStats();
     const dirtyBytesPerMs = (this.#dirtyPagesPerSecond * TARGET_PAGE_BYTES) / 1000;
     const rate = Math.max(this.#pacer?.wireBytesPerMs ?? 0, this.#pacer?.guestBytesPerMs ?? 0);
     const downtimeMs = rate > 0 ? ram.remaining / rate : 0;
     // Until what is left fits into the downtime limit the guest dirties pages; then it stands still.
-    const left = Math.max(0, ram.remaining - rate * downtimeLimitMs);
-    const etaMs = left / (rate - dirtyBytesPerMs) + Math.min(downtimeMs, downtimeLimitMs);
+    const left = Math.max(0, ram.remaining - rate * this.#live.downtimeLimitMs);
+    const etaMs = left / (rate - dirtyBytesPerMs) + Math.min(downtimeMs, this.#live.downtimeLimitMs);
+    const over = this.#endMs !== undefined;
     return {
       status: this.#status,
       role: 'source',
-      elapsedMs: performance.now() - this.#startMs,
-      ram,
-      ...(rate > 0 && { expectedDowntimeMs: downtimeMs }),
-      ...(rate > dirtyBytesPerMs && { etaMs }),
+      elapsedMs: (this.#endMs ?? performance.now()) - this.#startMs,
+      ram: this.#status === 'completed' ? this.#finalRamStats() : ram,
+      ...(this.#activeMs !== undefined && { setupTimeMs: this.#activeMs - this.#startMs }),
+      ...(this.#status === 'completed' && { downtimeMs: this.#downtimeMs() }),
+      ...(rate > 0 && !over && { expectedDowntimeMs: downtimeMs }),
+      ...(rate > dirtyBytesPerMs && !over && { etaMs }),
+      // A cancel is no error.
+      ...(this.#status === 'failed' && this.#error !== undefined && { errorDesc: this.#error.message }),
       channels: this.#channels(),
     };
   }
 
   result(returnPath: boolean, warnings: string[]): MigrationResult {
     const end = this.#endMs ?? performance.now();
-    const active = this.#activeMs ?? end;
-    const stats = this.#ramStats();
     return {
       status: 'completed',
       role: 'source',
       totalTimeMs: end - this.#startMs,
-      downtimeMs: end - (this.#stoppedMs ?? end),
-      setupTimeMs: active - this.#startMs,
-      ram: {
-        ...stats,
-        remaining: 0,
-        'dirty-pages-rate': 0,
-        mbps: (stats.transferred * 8) / (end - active) / 1000,
-      },
+      downtimeMs: this.#downtimeMs(),
+      setupTimeMs: (this.#activeMs ?? end) - this.#startMs,
+      ram: this.#finalRamStats(),
       channels: this.#channels(),
       returnPath,
       warnings,
     };
+  }
+
+  #downtimeMs(): number {
+    const end = this.#endMs ?? performance.now();
+    return end - (this.#stoppedMs ?? end);
+  }
+
+  #finalRamStats(): RamStats {
+    const stats = this.#ramStats();
+    const end = this.#endMs ?? performance.now();
+    const mbps = (stats.transferred * 8) / (end - (this.#activeMs ?? end)) / 1000;
+    return { ...stats, remaining: 0, 'dirty-pages-rate': 0, mbps };
   }
 
   #ramStats(): RamStats {
@@ -135,6 +154,7 @@ export class OutgoingStats {
     const wire = this.wireBytes();
     const stopped = this.#stoppedMs !== undefined;
     return {
+      ...emptyRamStats(),
       transferred: wire,
       remaining: this.#flow?.pendingBytes() ?? 0,
       total: this.#ram?.totalBytes ?? 0,

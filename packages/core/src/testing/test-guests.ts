@@ -87,8 +87,9 @@ export class TestTarget implements IncomingGuest {
     this.state = state;
   }
 
-  async start(): Promise<void> {
+  async start(): Promise<boolean> {
     this.started = true;
+    return true;
   }
 
   async discard(): Promise<void> {

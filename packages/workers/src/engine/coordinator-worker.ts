@@ -1,6 +1,11 @@
 import { parentPort } from 'node:worker_threads';
 import { MigrationError } from '@pageferry/core';
-import type { MigrationResult, Progress, ResolvedMigrateOptions } from '@pageferry/core/control';
+import type {
+  LiveParameters,
+  MigrationResult,
+  Progress,
+  ResolvedMigrateOptions,
+} from '@pageferry/core/control';
 import { IncomingMigration } from '@pageferry/core/incoming';
 import { OutgoingMigration } from '@pageferry/core/outgoing';
 import {
@@ -28,7 +33,7 @@ import { rehearse } from './rehearsal.ts';
  */
 
 const stop = new AbortController();
-let running: { cancel(): void } | undefined;
+let running: Runnable | undefined;
 
 /** Threads that were started ahead of the migration. */
 let prepared: ChannelPool | undefined;
@@ -63,12 +68,12 @@ const coordinator: CoordinatorApi = {
       options,
       connect: (signal) =>
         file?.connect(signal) ?? connect(address, { name: 'main', timeoutMs: connectTimeoutMs, signal }),
-      createSender: (switches) => {
+      createSender: (switches, live) => {
         if (file !== undefined) return file.createSender(switches.zeroPageDetection !== 'none', prepared);
         const sender = createThreadedPageSender({
           address: socketAddress!,
           channels: multifdChannels,
-          maxBandwidthBytesPerSecond: options.maxBandwidthBytesPerSecond,
+          maxBandwidthBytesPerSecond: live.maxBandwidthBytesPerSecond,
           compression: multifdCompression,
           backend: multifdBackend,
           zlibLevel: multifdZlibLevel,
@@ -87,7 +92,7 @@ const coordinator: CoordinatorApi = {
           ? undefined
           : new DirectMainPages(system, channel, blocks),
       startMs: calledAtMs - performance.timeOrigin,
-      onStatus: (status) => events.status(status),
+      onEvent: (event) => events.event(event),
       onHandOver: () => new HandOver(handOver).set(),
     });
     return run(migration, events, progressIntervalMs);
@@ -126,7 +131,7 @@ const coordinator: CoordinatorApi = {
       options,
       listener,
       createReceiver: receiver && (() => receiver),
-      onStatus: (status) => events.status(status),
+      onEvent: (event) => events.event(event),
       onTakeOver: () => new HandOver(handOver).set(),
     });
     return run(migration, events, progressIntervalMs);
@@ -135,6 +140,20 @@ const coordinator: CoordinatorApi = {
   cancel() {
     stop.abort(new MigrationError('cancelled', 'the migration was cancelled'));
     running?.cancel();
+  },
+
+  query() {
+    return running?.progress();
+  },
+
+  setParameters(changes) {
+    if (running?.setParameters === undefined) throw notNow('setting parameters');
+    running.setParameters(changes);
+  },
+
+  continue() {
+    if (running?.continue === undefined) throw notNow('migrate-continue');
+    running.continue();
   },
 };
 
@@ -147,10 +166,17 @@ async function prepare(preparation: Preparation): Promise<void> {
   await prepared.ready({ compression, level, backend });
 }
 
+/** A migration; the last two are a source's. */
 interface Runnable {
   run(): Promise<MigrationResult>;
   cancel(): void;
   progress(): Progress;
+  setParameters?(changes: LiveParameters): void;
+  continue?(): void;
+}
+
+function notNow(what: string): MigrationError {
+  return new MigrationError('bad-state', `${what} is only possible at a source that has begun`);
 }
 
 async function run(
@@ -165,6 +191,8 @@ async function run(
     return await migration.run();
   } finally {
     clearInterval(timer);
+    // The answer to this comes after everything that was said before it: nothing is lost with this thread.
+    await events.progress(migration.progress());
   }
 }
 

@@ -1,5 +1,13 @@
 import { MigrationError } from '@pageferry/core';
-import type { MigrationResult, MigrationStatus, Progress } from '@pageferry/core/control';
+import {
+  emptyRamStats,
+  isRunning,
+  type LiveParameters,
+  type MigrationEvent,
+  type MigrationResult,
+  type MigrationStatus,
+  type Progress,
+} from '@pageferry/core/control';
 import { proxy, type Remote } from 'comlink';
 import type { CoordinatorThread } from './coordinator-thread.ts';
 import { HandOver } from './hand-over.ts';
@@ -8,13 +16,26 @@ import type { CoordinatorApi, Events } from './protocol.ts';
 
 /** A migration that is under way, seen from the application. */
 export interface Migration {
-  /** How it ended. Rejects with a MigrationError. */
+  /** How it ended. Rejects with a MigrationError; one that could not even begin is in state `none` then. */
   readonly result: Promise<MigrationResult>;
   /** What it does; ends when the migration ends. */
   readonly progress: AsyncIterable<Progress>;
   readonly status: MigrationStatus;
   /** Ends it with `cancelled`, unless the guest has already been handed over. */
   cancel(): void;
+  /** What it does now; of one that is over, how it ended. Never rejects. */
+  query(): Promise<Progress>;
+  /**
+   * Changes options of a source while it runs; they take effect at once.
+   * @throws MigrationError (as a rejection) `bad-option` for one that cannot be changed, or to a value that is
+   * not allowed; `bad-state` for a destination, and when it is over
+   */
+  setParameters(changes: LiveParameters): Promise<void>;
+  /**
+   * Goes on from `pre-switchover`, where a migration with `pauseBeforeSwitchover` waits.
+   * @throws MigrationError (as a rejection) `bad-state` in any other state
+   */
+  continue(): Promise<void>;
 }
 
 /** How long a coordinator may take to cancel before its thread is killed, ms. */
@@ -27,9 +48,13 @@ type Call = (
 ) => Promise<MigrationResult>;
 
 interface Hooks {
+  readonly role: Progress['role'];
   readonly signal?: AbortSignal | undefined;
+  /** Told each event, in order. */
+  readonly onEvent?: ((event: MigrationEvent) => void) | undefined;
   readonly listening?: (uri: string) => void;
-  readonly orphaned: () => Promise<void>;
+  /** Puts the guest right when the thread died without having done so; resolves to whether it was started. */
+  readonly orphaned: () => Promise<boolean>;
 }
 
 /** One coordinator thread, for one migration. */
@@ -37,10 +62,13 @@ export class Coordinator implements Migration {
   readonly result: Promise<MigrationResult>;
   readonly progress = new ProgressFeed();
   readonly #thread: CoordinatorThread;
+  readonly #hooks: Hooks;
   readonly #died = Promise.withResolvers<never>();
   status: MigrationStatus = 'none';
   readonly #handOver = new HandOver();
+  readonly #over = Promise.withResolvers<void>();
   #settled = false;
+  #latest: Progress;
   /** The thread ended by itself, or has to be killed. */
   #dead = false;
   #cancelTimer: NodeJS.Timeout | undefined;
@@ -48,17 +76,17 @@ export class Coordinator implements Migration {
   /**
    * @param thread one that has no migration yet
    * @param call what the coordinator is to do
-   * @param listening told the address of a destination
-   * @param orphaned puts the guest right when the thread died without having done so
    */
   constructor(thread: CoordinatorThread, call: Call, hooks: Hooks) {
     this.#thread = thread;
+    this.#hooks = hooks;
+    this.#latest = { status: 'none', role: hooks.role, elapsedMs: 0, ram: emptyRamStats(), channels: [] };
     this.#died.promise.catch(() => {});
     thread.died.then((cause) => {
       const what = this.#handOver.done ? ' after the guest was handed over' : '';
       this.#die(new MigrationError('worker-failed', `the coordinator thread died${what}: ${cause}`));
     });
-    this.result = this.#run(call, hooks);
+    this.result = this.#run(call);
     this.result.catch(() => {});
   }
 
@@ -73,21 +101,70 @@ export class Coordinator implements Migration {
     Promise.resolve(this.#thread.api.cancel()).catch(() => {});
   }
 
+  async query(): Promise<Progress> {
+    if (this.#settled) return this.#latest;
+    const now = Promise.resolve(this.#thread.api.query()).catch(() => undefined);
+    return (await Promise.race([now, this.#over.promise])) ?? this.#latest;
+  }
+
+  setParameters(changes: LiveParameters): Promise<void> {
+    return this.#ask('setting parameters', (api) => api.setParameters(changes));
+  }
+
+  continue(): Promise<void> {
+    return this.#ask('migrate-continue', (api) => api.continue());
+  }
+
+  /** A wish that a thread which is gone would leave without an answer. */
+  async #ask(what: string, wish: (api: Remote<CoordinatorApi>) => Promise<void>): Promise<void> {
+    const late = () => {
+      throw new MigrationError('bad-state', `${what} is not possible now`, { found: 'it is over' });
+    };
+    if (this.#settled) late();
+    await Promise.race([wish(this.#thread.api), this.#over.promise.then(late)]);
+  }
+
+  #take(event: MigrationEvent): void {
+    if (this.#settled) return;
+    if (event.event === 'MIGRATION') this.status = event.data.status;
+    try {
+      this.#hooks.onEvent?.(event);
+    } catch (error) {
+      // A defect of the listener is the application's, not the migration's.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+
+  /** The thread is gone without having said so: what it would have said. */
+  #tellDeath(error: MigrationError, resumed: boolean): void {
+    if (isRunning(this.status)) {
+      const status = error.code === 'cancelled' ? 'cancelled' : 'failed';
+      this.#take({ event: 'MIGRATION', data: { status } });
+    }
+    if (resumed) this.#take({ event: 'RESUME' });
+    const errorDesc = error.code === 'cancelled' ? {} : { errorDesc: error.message };
+    this.#latest = { ...this.#latest, status: this.status, ...errorDesc };
+  }
+
   #die(error: MigrationError): void {
     if (this.#settled) return;
     this.#dead = true;
     this.#died.reject(error);
   }
 
-  async #run(call: Call, hooks: Hooks): Promise<MigrationResult> {
+  async #run(call: Call): Promise<MigrationResult> {
+    const hooks = this.#hooks;
     const abort = () => this.cancel();
     hooks.signal?.addEventListener('abort', abort, { once: true });
     if (hooks.signal?.aborted) abort();
     const events: Events = {
-      status: (status) => {
-        this.status = status;
+      event: (event) => this.#take(event),
+      progress: (progress) => {
+        this.#latest = progress;
+        this.progress.push(progress);
       },
-      progress: (progress) => this.progress.push(progress),
       listening: (uri) => hooks.listening?.(uri),
     };
     try {
@@ -95,14 +172,17 @@ export class Coordinator implements Migration {
         call(this.#thread.api, this.#handOver.buffer, proxy(events)),
         this.#died.promise,
       ]);
-    } catch (error) {
+    } catch (thrown) {
+      const error = MigrationError.from(thrown, 'internal');
       if (this.#dead) {
         await this.#thread.terminate();
-        if (!this.#handOver.done) await hooks.orphaned();
+        const resumed = !this.#handOver.done && (await hooks.orphaned());
+        this.#tellDeath(error, resumed);
       }
-      throw MigrationError.from(error, 'internal');
+      throw error;
     } finally {
       this.#settled = true;
+      this.#over.resolve();
       clearTimeout(this.#cancelTimer);
       hooks.signal?.removeEventListener('abort', abort);
       await this.#thread.terminate();

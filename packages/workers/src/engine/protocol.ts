@@ -1,7 +1,8 @@
 import type {
   CodecBackend,
+  LiveParameters,
+  MigrationEvent,
   MigrationResult,
-  MigrationStatus,
   MultifdCompression,
   Progress,
   ResolvedMigrateOptions,
@@ -27,7 +28,7 @@ type SourceCalls = Pick<Guest, 'saveDeviceState' | 'inactivate' | 'activate'>;
 type DestinationCalls = Required<Pick<IncomingGuest, 'prepare' | 'load' | 'announce' | 'start' | 'discard'>>;
 
 export interface Events {
-  status(status: MigrationStatus): void;
+  event(event: MigrationEvent): void;
   progress(progress: Progress): void;
   listening(uri: string): void;
 }
@@ -67,4 +68,8 @@ export interface CoordinatorApi {
     events: Events,
   ): Promise<MigrationResult>;
   cancel(): void;
+  /** Undefined before the migration has begun. */
+  query(): Progress | undefined;
+  setParameters(changes: LiveParameters): void;
+  continue(): void;
 }

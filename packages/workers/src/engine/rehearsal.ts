@@ -21,7 +21,7 @@ export async function rehearse(): Promise<void> {
       guest: {
         prepare: async () => ({ blocks: [room()], dirtyLog: { kind: 'none' } }),
         load: async () => {},
-        start: async () => {},
+        start: async () => false,
         discard: async () => {},
       },
       options: resolveReceiveOptions(options),

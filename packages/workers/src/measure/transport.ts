@@ -82,7 +82,10 @@ class StillTarget implements IncomingGuest {
     this.end = readClocks();
   }
 
-  async start(): Promise<void> {}
+  async start(): Promise<boolean> {
+    return false;
+  }
+
   async discard(): Promise<void> {}
 }
 

@@ -128,9 +128,10 @@ export class BuiltinMachineTarget implements IncomingGuest {
     this.#nic?.announce(parameters);
   }
 
-  async start(): Promise<void> {
+  async start(): Promise<boolean> {
     const machine = this.machine;
     if (this.#ranAtSource) machine.start();
+    return this.#ranAtSource;
   }
 
   async discard(): Promise<void> {

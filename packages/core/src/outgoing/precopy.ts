@@ -1,0 +1,55 @@
+import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import { Convergence } from './convergence.ts';
+import type { SourceControl, SourceStream } from './parts.ts';
+
+/** A PART section ends after this long, so that the loop looks at the clock and the guest (QEMU's MAX_WAIT). */
+const PART_LIMIT_MS = 50;
+/** How often queues that are still too full for the switch-over are looked at, ms. */
+const QUEUE_POLL_MS = 2;
+/** The value of the PING that opened the return path. */
+const FIRST_PING = 1;
+
+/** Sends dirty pages until what is left fits into the downtime limit, and as long after that as it pays. */
+export async function iterate(control: SourceControl, parts: SourceStream): Promise<void> {
+  const { live, signal, stats } = control;
+  const { flow, ram, pacer } = parts;
+  const convergence = new Convergence();
+  let pings = FIRST_PING;
+  /** The guest could be stopped, but the pass is finished first. */
+  let finishing = false;
+  for (;;) {
+    signal.throwIfAborted();
+    stats.measure();
+    const threshold = pacer.thresholdBytes(live.downtimeLimitMs);
+    const passEnded = ram.dirtyPages === 0;
+    if (passEnded && finishing) await arrived(control, parts, ++pings);
+    if (passEnded || (!finishing && flow.pendingBytes() < threshold)) {
+      const dirtied = ram.sync();
+      stats.synced();
+      const pending = flow.pendingBytes();
+      const fits = pending <= threshold;
+      if (!convergence.paysToGoOn(dirtied * TARGET_PAGE_BYTES, pending, pacer.bytesPerMs, fits)) return;
+      finishing = fits;
+    }
+    if (ram.dirtyPages > 0) await flow.writePart(PART_LIMIT_MS);
+    else await new Promise((resolve) => setTimeout(resolve, QUEUE_POLL_MS));
+  }
+}
+
+/**
+ * Waits until the destination has all that was sent: buffers on the way, that hold more than the downtime
+ * limit allows, empty while the guest runs.
+ */
+async function arrived(control: SourceControl, parts: SourceStream, ping: number): Promise<void> {
+  const { flow, sender, channel, returnPath, stream } = parts;
+  // Ends with a sync point, behind which the answer comes.
+  await flow.writePart(0);
+  if (returnPath === undefined) {
+    await sender?.flushed();
+    await channel.flushed();
+  } else {
+    stream.ping(ping);
+    await Promise.race([returnPath.pong(ping), control.stopped]);
+  }
+  control.signal.throwIfAborted();
+}

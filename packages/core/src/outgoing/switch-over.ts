@@ -1,0 +1,62 @@
+import type { ErrorPhase } from '../error.ts';
+import type { SourceControl, SourceStream } from './parts.ts';
+
+/** While the migration is paused a destination hears a PING this often: it may be watching for a stall. */
+const ALIVE_INTERVAL_MS = 5000;
+/** A PONG that nobody waits for. */
+const ALIVE_PING = 0;
+
+/**
+ * Stops the guest and sends the rest of it: RAM, then the device state. Returns when the destination has said that
+ * it holds the guest; without a return path when everything is handed to the kernel.
+ *
+ * The order is QEMU's: the vCPUs stop, a pause if it is asked for, the disks are given up, then the last pages. Whoever
+ * waits in `pre-switchover` therefore still has the guest's disks.
+ *
+ * @param enterPhase told the part in which an error would be
+ */
+export async function switchOver(
+  control: SourceControl,
+  parts: SourceStream,
+  enterPhase: (phase: ErrorPhase) => void,
+): Promise<void> {
+  const { signal, stats, guest, state, live, watch } = control;
+  const { ram, stream, flow, channel, sender, returnPath } = parts;
+  enterPhase('switchover');
+  stats.guestStops();
+  await guest.stop();
+  signal.throwIfAborted();
+  if (live.pauseBeforeSwitchover) {
+    state.enter('pre-switchover');
+    await watch.pausedDuring(pause(control, parts));
+  }
+  state.enter('device');
+  await watch.pausedDuring(guest.inactivate());
+  signal.throwIfAborted();
+  ram.sync();
+  stats.synced();
+  if (parts.switches.sendSwitchoverStart) stream.switchoverStart();
+  await flow.writeEnd();
+  signal.throwIfAborted();
+
+  enterPhase('device');
+  const saved = await watch.pausedDuring(guest.saveDeviceState());
+  signal.throwIfAborted();
+  stream.devices(saved);
+  if (returnPath !== undefined) returnPath.allSent = true;
+  await channel.flushed();
+  await sender?.flushed();
+  if (returnPath !== undefined) await returnPath.verdict;
+  signal.throwIfAborted();
+}
+
+/** Waits for the word to go on, and keeps the destination patient meanwhile. */
+async function pause({ continued, stopped }: SourceControl, parts: SourceStream): Promise<void> {
+  const { returnPath, stream } = parts;
+  const alive = setInterval(() => returnPath && stream.ping(ALIVE_PING), ALIVE_INTERVAL_MS);
+  try {
+    await Promise.race([continued, stopped]);
+  } finally {
+    clearInterval(alive);
+  }
+}
