@@ -5,7 +5,7 @@ import { extractBlock, loadCapture, writeCapture } from '@pageferry/core/capture
 import { loadFixture, placeFixture, TemporaryFolder } from './lib/capture-files.ts';
 import { assertRamMatches, findFixture } from './lib/fixtures.ts';
 
-for (const path of ['10.0/mapped-ram', '10.0/precopy-iterations', '7.2/background-snapshot']) {
+for (const path of ['10.0/mapped-ram', '10.0/precopy-iterations', '7.2/background-snapshot', '10.0/xbzrle']) {
   test(`every block of ${path} comes out as it was recorded`, async () => {
     await using folder = await TemporaryFolder.create();
     const capture = await placeFixture(folder, path);

@@ -70,6 +70,7 @@ for (const fixture of loadableFixtures()) {
     if (!mapped) {
       assert.equal(pages.pagesInFile, fixture.records.page);
       assert.equal(pages.zeroRecords, fixture.records.zero);
+      assert.equal(pages.xbzrleRecords, fixture.records.xbzrle ?? 0);
     }
     assert.deepEqual(
       report.devices.map((device) => [device.idstr, device.bytes]),

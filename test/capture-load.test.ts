@@ -104,7 +104,6 @@ test('progress grows up to the size of the file', async () => {
 /** What cannot be loaded from one file, and why: the parts of the protocol that this waits for. */
 const REFUSED: Readonly<Record<string, [code: string, message: RegExp]>> = {
   multifd: ['unsupported', /main channel of a multifd migration alone/],
-  xbzrle: ['unsupported', /xbzrle/],
   compress: ['unsupported', /compress/],
   'postcopy-ram': ['unsupported', /postcopy/],
   'dirty-bitmaps': ['unsupported', /dirty-bitmap/],

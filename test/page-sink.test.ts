@@ -17,11 +17,13 @@ function decode(bytes: Uint8Array, step: number, withSink: boolean): Seen {
   const sink: PageSink = {
     page: (block, index, memory, at) => page(block, index, memory.subarray(at, at + 4096)),
     zero: (block, index) => seen.pages.push(`${block} ${index} zero`),
+    xbzrle: (block, index, memory, at, length) => page(block, index, memory.subarray(at, at + length)),
   };
   const decoder = new StreamDecoder(withSink ? { pages: sink } : {});
   const drain = () => {
     for (let message = decoder.next(); message !== undefined; message = decoder.next()) {
-      if (message.type === 'ram-page') page(message.blockIndex, message.pageIndex, message.data);
+      if (message.type === 'ram-page' || message.type === 'ram-xbzrle')
+        page(message.blockIndex, message.pageIndex, message.data);
       else if (message.type === 'ram-zero')
         seen.pages.push(`${message.blockIndex} ${message.pageIndex} zero`);
       else seen.others.push(message.type);
@@ -36,7 +38,7 @@ function decode(bytes: Uint8Array, step: number, withSink: boolean): Seen {
   return seen;
 }
 
-for (const fixture of listFixtures().filter(({ path }) => /\/precopy(-iterations)?$/.test(path))) {
+for (const fixture of listFixtures().filter(({ path }) => /\/(precopy(-iterations)?|xbzrle)$/.test(path))) {
   test(`${fixture.path}: pages by sink and by message`, () => {
     const bytes = readConnection(fixture, 0);
     const expected = decode(bytes, 1 << 20, false);

@@ -16,12 +16,10 @@ const WAITING: Readonly<Record<string, readonly [feature: string, code: string, 
   compress: ['compress threads', 'unsupported', /compress/],
   'dirty-bitmaps': ['dirty-bitmap migration', 'unsupported', /dirty-bitmap/],
   'ignore-shared': ['capability x-ignore-shared', 'unsupported', /x-ignore-shared/],
-  'kvm-xbzrle': ['XBZRLE', 'unsupported', /xbzrle/],
   postcopy: ['postcopy', 'unsupported', /postcopy/],
   'postcopy-preempt': ['postcopy', 'unsupported', /postcopy/],
   'postcopy-preempt-machine72': ['postcopy', 'unsupported', /postcopy/],
   'postcopy-running': ['postcopy', 'unsupported', /postcopy/],
-  xbzrle: ['XBZRLE', 'unsupported', /xbzrle/],
 };
 
 for (const fixture of listFixtures()) {

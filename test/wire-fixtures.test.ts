@@ -31,12 +31,10 @@ const REFUSED: Readonly<Record<string, readonly [code: string, words: RegExp]>> 
   cancelled: ['truncated', /footer/],
   compress: ['unsupported', /compress/],
   'dirty-bitmaps': ['unsupported', /dirty-bitmap/],
-  'kvm-xbzrle': ['unsupported', /xbzrle/],
   postcopy: ['unsupported', /postcopy/],
   'postcopy-preempt': ['unsupported', /postcopy/],
   'postcopy-preempt-machine72': ['unsupported', /postcopy/],
   'postcopy-running': ['unsupported', /postcopy/],
-  xbzrle: ['unsupported', /xbzrle/],
 };
 
 const fixtures = listFixtures();
@@ -83,6 +81,7 @@ for (const fixture of fixtures) {
     assert.equal(counts['ram-eos'], records.eos);
     assert.equal(counts['ram-zero'], records.zero);
     assert.equal(counts['ram-page'], records.page);
+    assert.equal(counts['ram-xbzrle'], records.xbzrle);
     assert.equal(counts['ram-multifd-flush'], records.multifd_flush);
     assert.equal(counts['device-state'], 1);
     assert.equal(counts.end, 1);

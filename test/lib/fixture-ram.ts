@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  decodeXbzrle,
   MultifdDecoder,
   MultifdFlag,
   type MultifdPacket,
@@ -34,6 +35,11 @@ export function applyFixture(fixture: Fixture): Map<string, Uint8Array> {
       case 'ram-page':
         list[message.blockIndex]!.set(message.data, message.pageIndex * PAGE_BYTES);
         break;
+      case 'ram-xbzrle': {
+        const { blockIndex, pageIndex, data } = message;
+        decodeXbzrle(data, 0, data.length, list[blockIndex]!, pageIndex * PAGE_BYTES);
+        break;
+      }
       case 'ram-zero': {
         const at = message.pageIndex * PAGE_BYTES;
         list[message.blockIndex]!.fill(0, at, at + PAGE_BYTES);

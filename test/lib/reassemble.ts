@@ -50,15 +50,30 @@ class PageEncoder {
 
   encode(message: StreamMessage): Uint8Array | undefined {
     if (message.type === 'ram-blocks') this.#names = message.blocks.map(({ idstr }) => idstr);
-    if (message.type !== 'ram-page' && message.type !== 'ram-zero') return undefined;
-    const { blockIndex, pageIndex } = message;
-    const flag = message.type === 'ram-page' ? RamFlag.page : RamFlag.zero;
+    const record = pageRecord(message);
+    if (record === undefined) return undefined;
+    const { blockIndex, pageIndex, flag, data } = record;
     const name = blockIndex === this.#last ? undefined : encodeCountedString(this.#names[blockIndex]!);
     this.#last = blockIndex;
     const head = new Uint8Array(8 + 256);
     const end = encodePageHeader(head, 0, name, pageIndex, flag);
-    const data = message.type === 'ram-page' ? message.data : Uint8Array.of(0);
     return Buffer.concat([head.subarray(0, end), data]);
+  }
+}
+
+function pageRecord(message: StreamMessage) {
+  switch (message.type) {
+    case 'ram-page':
+      return { ...message, flag: RamFlag.page };
+    case 'ram-zero':
+      return { ...message, flag: RamFlag.zero, data: Uint8Array.of(0) };
+    case 'ram-xbzrle': {
+      const { length } = message.data;
+      const data = Buffer.concat([Uint8Array.of(1, length >> 8, length & 0xff), message.data]);
+      return { ...message, flag: RamFlag.xbzrle, data };
+    }
+    default:
+      return undefined;
   }
 }
 

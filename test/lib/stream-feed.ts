@@ -99,6 +99,9 @@ function absorb(hash: Hash, message: Message): void {
     case 'ram-page':
       hash.update(`page ${message.blockIndex} ${message.pageIndex}`).update(message.data);
       break;
+    case 'ram-xbzrle':
+      hash.update(`xbzrle ${message.blockIndex} ${message.pageIndex}`).update(message.data);
+      break;
     case 'ram-zero':
       hash.update(`zero ${message.blockIndex} ${message.pageIndex}`);
       break;

@@ -63,8 +63,9 @@ function ram({ ram }: CaptureReport): string[] {
     ...formatTable(header, rows, 'lrrrrrrrr').map(indent),
   ];
   if (!mapped) {
-    const { zeroRecords, missingPages } = ram.pages;
+    const { zeroRecords, xbzrleRecords, missingPages } = ram.pages;
     lines.push(indent(`${formatCount(zeroRecords)} records of zero pages`));
+    if (xbzrleRecords > 0) lines.push(indent(`${formatCount(xbzrleRecords)} records of changes (xbzrle)`));
     if (missingPages > 0) lines.push(indent(`${formatCount(missingPages)} pages are not in the file`));
   }
   return lines;

@@ -44,6 +44,8 @@ export interface CaptureStats {
   readonly pageRecords: number;
   /** Zero pages recorded in a plain stream; in a mapped-ram file a zero page is the lack of a record. */
   readonly zeroRecords: number;
+  /** Records of a plain stream with the difference to the page before. */
+  readonly xbzrleRecords: number;
   /**
    * Pages of a plain stream without any record, zero in memory. Legitimate where the source knew that the guest
    * does not use them (virtio-mem, free page hinting), and otherwise a sign that something is missing.

@@ -6,6 +6,7 @@ import type { RamBlockDescriptor, StreamMessage } from '../wire/messages.ts';
 import { AtomicFile } from './atomic-file.ts';
 import { MULTIFD_ALONE } from './capture.ts';
 import { CaptureFile } from './capture-file.ts';
+import { DeltaPages } from './delta-pages.ts';
 import { ExtractOutput } from './extract-output.ts';
 import { mappedRuns } from './mapped-pages.ts';
 import { type CaptureReadOptions, ReadProgress } from './read-progress.ts';
@@ -15,7 +16,8 @@ const RUN_PAGES = (1024 * 1024) / TARGET_PAGE_BYTES;
 
 /**
  * Writes a RAM block's bytes to a file, which is sparse where the block is zero. The pages pass from file to
- * file: neither the guest's RAM nor the block is held in memory. `out` appears when it is whole.
+ * file: neither the guest's RAM nor the block is held in memory, but for pages that came as differences (XBZRLE).
+ * `out` appears when it is whole.
  *
  * @returns the size of the block
  * @throws MigrationError `unknown-block` (its message lists the blocks that there are), and what `loadCapture` throws
@@ -51,6 +53,7 @@ class Extractor {
   readonly #output: ExtractOutput;
   readonly #options: CaptureReadOptions;
   readonly #progress: ReadProgress;
+  readonly #deltas: DeltaPages;
   #index = -1;
   #block: RamBlockDescriptor | undefined;
 
@@ -59,6 +62,7 @@ class Extractor {
     this.#idstr = idstr;
     this.#output = output;
     this.#options = options;
+    this.#deltas = new DeltaPages(file);
     this.#progress = new ReadProgress(file, options);
   }
 
@@ -70,16 +74,27 @@ class Extractor {
     return this.#block.usedLengthBytes;
   }
 
-  readonly #take = (message: StreamMessage): Promise<void> | undefined => {
+  readonly #take = (
+    message: StreamMessage,
+    _offset: number,
+    endOffset: number,
+  ): Promise<void> | undefined => {
     switch (message.type) {
       case 'ram-blocks':
         this.#choose(message.blocks);
         return this.#block?.mappedRam === undefined ? undefined : this.#copyMapped(this.#block);
       case 'ram-page':
         if (message.blockIndex !== this.#index) return undefined;
+        this.#deltas.placed(message.pageIndex, endOffset - TARGET_PAGE_BYTES);
         return this.#output.page(message.pageIndex, message.data);
       case 'ram-zero':
-        return message.blockIndex === this.#index ? this.#output.zero(message.pageIndex) : undefined;
+        if (message.blockIndex !== this.#index) return undefined;
+        this.#deltas.zeroed(message.pageIndex);
+        return this.#output.zero(message.pageIndex);
+      case 'ram-xbzrle':
+        return message.blockIndex === this.#index
+          ? this.#changePage(message.pageIndex, message.data)
+          : undefined;
       case 'ram-multifd-flush':
         throw this.#error('unsupported', MULTIFD_ALONE);
       default:
@@ -96,6 +111,10 @@ class Extractor {
       found: JSON.stringify(this.#idstr),
       expected: `one of ${blocks.map((block) => block.idstr).join(', ')}`,
     });
+  }
+
+  async #changePage(page: number, runs: Uint8Array): Promise<void> {
+    await this.#output.page(page, await this.#deltas.change(page, runs));
   }
 
   async #copyMapped(block: RamBlockDescriptor): Promise<void> {

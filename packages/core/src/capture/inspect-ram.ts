@@ -4,6 +4,7 @@ import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { RamBlockDescriptor, StreamMessage } from '../wire/messages.ts';
 import { MULTIFD_ALONE } from './capture.ts';
 import type { CaptureFile } from './capture-file.ts';
+import { DeltaPages } from './delta-pages.ts';
 import { mappedRuns } from './mapped-pages.ts';
 import { PageCensus, type PageCounts } from './page-census.ts';
 import { PageSet } from './page-set.ts';
@@ -18,10 +19,12 @@ interface BlockState {
   readonly block: RamBlockDescriptor;
   pagesInFile: number;
   zeroRecords: number;
+  xbzrleRecords: number;
   readonly recorded: PageSet;
+  readonly deltas: DeltaPages;
 }
 
-/** Counts the pages of a capture as they pass. */
+/** Counts the pages of a capture as they pass; only pages that came as differences (XBZRLE) are held. */
 export class RamInspector {
   readonly #file: CaptureFile;
   readonly #options: CaptureReadOptions;
@@ -39,7 +42,7 @@ export class RamInspector {
     this.#progress = progress;
   }
 
-  take(message: StreamMessage, offset: number): Promise<void> | undefined {
+  take(message: StreamMessage, offset: number, endOffset: number): Promise<void> | undefined {
     switch (message.type) {
       case 'section-start':
         this.#sectionId = message.section.sectionId;
@@ -52,6 +55,7 @@ export class RamInspector {
         const state = this.#blocks![message.blockIndex]!;
         state.pagesInFile++;
         state.recorded.add(message.pageIndex);
+        state.deltas.placed(message.pageIndex, endOffset - TARGET_PAGE_BYTES);
         this.#census.record(message.blockIndex, message.pageIndex, message.data);
         return undefined;
       }
@@ -59,9 +63,12 @@ export class RamInspector {
         const state = this.#blocks![message.blockIndex]!;
         state.zeroRecords++;
         state.recorded.add(message.pageIndex);
+        state.deltas.zeroed(message.pageIndex);
         this.#census.recordZero(message.blockIndex, message.pageIndex);
         return undefined;
       }
+      case 'ram-xbzrle':
+        return this.#change(message.blockIndex, message.pageIndex, message.data);
       case 'ram-multifd-flush':
         this.#flushOffset ??= offset;
         return undefined;
@@ -110,9 +117,18 @@ export class RamInspector {
       block,
       pagesInFile: 0,
       zeroRecords: 0,
+      xbzrleRecords: 0,
       recorded: new PageSet(),
+      deltas: new DeltaPages(this.#file),
     }));
     this.#census = new PageCensus(blocks.map((block) => block.usedLengthBytes / TARGET_PAGE_BYTES));
+  }
+
+  async #change(blockIndex: number, page: number, runs: Uint8Array): Promise<void> {
+    const state = this.#blocks![blockIndex]!;
+    state.xbzrleRecords++;
+    state.recorded.add(page);
+    this.#census.record(blockIndex, page, await state.deltas.change(page, runs));
   }
 
   async #countMapped(): Promise<void> {
@@ -134,7 +150,7 @@ export class RamInspector {
 }
 
 function reportBlock(state: BlockState, counts: PageCounts): BlockReport {
-  const { block, pagesInFile, zeroRecords, recorded } = state;
+  const { block, pagesInFile, zeroRecords, xbzrleRecords, recorded } = state;
   const pages = block.usedLengthBytes / TARGET_PAGE_BYTES;
   return {
     idstr: block.idstr,
@@ -143,6 +159,7 @@ function reportBlock(state: BlockState, counts: PageCounts): BlockReport {
     ...counts,
     pagesInFile,
     zeroRecords,
+    xbzrleRecords,
     missingPages: block.mappedRam === undefined ? pages - recorded.size : 0,
     ...(block.mappedRam !== undefined && {
       bitmapOffset: block.mappedRam.bitmapOffset,
@@ -159,6 +176,7 @@ function sum(blocks: readonly PageReport[]): PageReport {
     duplicatePages: 0,
     pagesInFile: 0,
     zeroRecords: 0,
+    xbzrleRecords: 0,
     missingPages: 0,
   };
   for (const block of blocks) {

@@ -98,7 +98,7 @@ class Inspector {
         this.#ramEnded = true;
         return undefined;
       default:
-        return this.#ram.take(message, offset);
+        return this.#ram.take(message, offset, endOffset);
     }
   };
 

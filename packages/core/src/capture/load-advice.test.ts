@@ -19,6 +19,7 @@ function block(idstr: string, bytes: number): BlockReport {
     duplicatePages: 0,
     pagesInFile: 0,
     zeroRecords: 0,
+    xbzrleRecords: 0,
     missingPages: 0,
   };
   return { idstr, bytes, pages, ...counts };

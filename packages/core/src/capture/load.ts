@@ -12,6 +12,7 @@ import {
   type RamBlockDescriptor,
   type StreamMessage,
 } from '../wire/messages.ts';
+import { decodeXbzrle } from '../wire/xbzrle.ts';
 import { allocateBlocks } from './allocate.ts';
 import { type Capture, MULTIFD_ALONE } from './capture.ts';
 import { CaptureFile } from './capture-file.ts';
@@ -68,6 +69,7 @@ class Loader {
   #recorded: PageSet[] = [];
   #pageRecords = 0;
   #zeroRecords = 0;
+  #xbzrleRecords = 0;
   #partBegun = false;
   readonly #early: DeviceSection[] = [];
   /** FULL sections between RAM parts: what they say was said of RAM that is there by the end. */
@@ -92,6 +94,14 @@ class Loader {
         this.#recorded[message.blockIndex]!.add(message.pageIndex);
         this.#clear(this.#memory![message.blockIndex]!, message.pageIndex);
         return undefined;
+      case 'ram-xbzrle': {
+        this.#xbzrleRecords++;
+        const { blockIndex, pageIndex, data } = message;
+        this.#recorded[blockIndex]!.add(pageIndex);
+        const { bytes } = this.#memory![blockIndex]!;
+        decodeXbzrle(data, 0, data.length, bytes, pageIndex * TARGET_PAGE_BYTES);
+        return undefined;
+      }
       case 'configuration':
         this.#checkConfiguration(message.configuration, offset);
         this.#configuration = message.configuration;
@@ -162,6 +172,7 @@ class Loader {
         endOffset,
         pageRecords: this.#pageRecords,
         zeroRecords: this.#zeroRecords,
+        xbzrleRecords: this.#xbzrleRecords,
         missingPages,
       },
     };

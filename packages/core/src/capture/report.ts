@@ -68,6 +68,8 @@ export interface PageReport {
   pagesInFile: number;
   /** Zero records of a plain stream. */
   zeroRecords: number;
+  /** XBZRLE records of a plain stream, with the difference to the page before. */
+  xbzrleRecords: number;
   /** Pages of a plain stream without any record: either the guest did not use them, or they are elsewhere. */
   missingPages: number;
 }

@@ -18,6 +18,7 @@ import type {
 } from '../wire/messages.ts';
 import { StreamDecoder } from '../wire/stream-decoder.ts';
 import { formatUuid, isNilUuid, sameUuid } from '../wire/uuid.ts';
+import { decodeXbzrle } from '../wire/xbzrle.ts';
 import type { PageConnection } from './channel-set.ts';
 import { handleCommand } from './commands.ts';
 import type { IncomingStats } from './stats.ts';
@@ -99,6 +100,14 @@ export class MainStreamLoader implements PageSink {
   zero(blockIndex: number, pageIndex: number): void {
     this.#views[blockIndex]!.clear(pageIndex);
     this.#parts.stats.zeroPages++;
+  }
+
+  /** What is different in a page of the main stream, from the decoder. */
+  xbzrle(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number, length: number): void {
+    const block = this.#views[blockIndex]!;
+    decodeXbzrle(bytes, at, length, block.bytesAround(pageIndex), block.startOf(pageIndex));
+    block.markReceived(pageIndex, 1);
+    this.#parts.stats.xbzrlePages++;
   }
 
   /** Acts on one message; a promise when the next one must wait. Pages never come as one. */

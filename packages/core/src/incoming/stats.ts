@@ -9,6 +9,8 @@ import type { ByteChannel } from '../transport/byte-channel.ts';
 export class IncomingStats {
   normalPages = 0;
   zeroPages = 0;
+  /** Pages of which the difference came. */
+  xbzrlePages = 0;
   syncs = 0;
   totalBytes = 0;
   #status: MigrationStatus = 'none';
@@ -114,7 +116,8 @@ export class IncomingStats {
       'dirty-sync-count': this.syncs,
       'page-size': TARGET_PAGE_BYTES,
       'multifd-bytes': multifdBytes,
-      'pages-per-second': elapsedMs > 0 ? Math.round(((normal + zero) / elapsedMs) * 1000) : 0,
+      'pages-per-second':
+        elapsedMs > 0 ? Math.round(((normal + zero + this.xbzrlePages) / elapsedMs) * 1000) : 0,
       'precopy-bytes': transferred,
       'downtime-bytes': 0,
     };

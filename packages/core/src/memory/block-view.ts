@@ -80,6 +80,15 @@ export class BlockView {
     source.copy(window, at % WINDOW_BYTES, sourceAt, sourceAt + count * TARGET_PAGE_BYTES);
   }
 
+  /** A stretch of the block that a page lies in, at `startOf` of that page. */
+  bytesAround(page: number): Buffer<SharedArrayBuffer> {
+    return this.#windows[Math.floor((page * TARGET_PAGE_BYTES) / WINDOW_BYTES)]!;
+  }
+
+  startOf(page: number): number {
+    return (page * TARGET_PAGE_BYTES) % WINDOW_BYTES;
+  }
+
   /** The pages themselves, from `skipBytes` on. */
   view(page: number, count: number, skipBytes = 0): Buffer<SharedArrayBuffer> {
     const at = this.#byteOffset + page * TARGET_PAGE_BYTES + skipBytes;

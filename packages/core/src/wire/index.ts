@@ -72,3 +72,4 @@ export {
   type VmDevice,
   type VmField,
 } from './vmdesc.ts';
+export { decodeXbzrle, XBZRLE_OVERFLOW, XBZRLE_PREFIX_BYTES, XbzrleEncoder } from './xbzrle.ts';

@@ -99,6 +99,13 @@ export type StreamMessage =
     }
   | RamPageMessage
   | { readonly type: 'ram-zero'; readonly blockIndex: number; readonly pageIndex: number }
+  /** A page as the difference to what came for it before: runs, checked, for `decodeXbzrle`; a view as above. */
+  | {
+      readonly type: 'ram-xbzrle';
+      readonly blockIndex: number;
+      readonly pageIndex: number;
+      readonly data: Uint8Array;
+    }
   | { readonly type: 'ram-multifd-flush' }
   | { readonly type: 'ram-eos' }
   | { readonly type: 'command'; readonly command: number; readonly payload: Uint8Array }
@@ -126,6 +133,8 @@ export interface PageSink {
   /** @param at where the page of 4096 bytes starts in `bytes` */
   page(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number): void;
   zero(blockIndex: number, pageIndex: number): void;
+  /** @param at where the runs of an XBZRLE page, checked, start in `bytes`: `length` bytes for `decodeXbzrle` */
+  xbzrle(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number, length: number): void;
 }
 
 export interface DeviceStateMessage {

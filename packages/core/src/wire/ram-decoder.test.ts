@@ -132,10 +132,42 @@ test('flags that are not legal', () => {
   failsAt(inPart, encodeRamWord(4096, RamFlag.multifdFlush), { code: 'unknown-flag' });
 });
 
+test('XBZRLE records: named, continued, and without a change', () => {
+  const { messages } = decode([
+    inPart,
+    hex('0000000000003040 06 70632e72616d 01 0009 0503aabbcca4020101'),
+    hex('0000000000002060 01 0000'),
+    zeroRecord(1),
+    endOfRam,
+  ]);
+  assert.deepEqual(messages.slice(-5, -2), [
+    { type: 'ram-xbzrle', blockIndex: 0, pageIndex: 3, data: hex('0503aabbcca4020101') },
+    { type: 'ram-xbzrle', blockIndex: 0, pageIndex: 2, data: hex('') },
+    { type: 'ram-zero', blockIndex: 0, pageIndex: 1 },
+  ] satisfies StreamMessage[]);
+});
+
+test('XBZRLE records that are wrong', () => {
+  const named = hex('0000000000003040 06 70632e72616d');
+  const wrong = (rest: string, error: object, at: number) =>
+    failsAt(inPart, concatBytes([named, hex(rest)]), error, named.length + at);
+  wrong('00 0009 05', { code: 'bad-compressed-data', found: '0x0', expected: '0x1' }, 0);
+  wrong('01 1001', { code: 'limit-exceeded', found: '4097', expected: 'at most 4096' }, 1);
+  wrong('01 0003 05 02 aa', { code: 'bad-compressed-data', found: '0x02aa' }, 4);
+  wrong('01 0002 05 02', { code: 'bad-compressed-data', found: '0x02' }, 4);
+  wrong('01 0002 8501', { code: 'bad-compressed-data', found: 'the end' }, 5);
+  failsAt(inPart, hex('0000000000003060 01 0003 000101'), {
+    code: 'bad-page',
+    message: /CONTINUE before any block/,
+  });
+  failsAt(inPart, hex('0000000000004040 06 70632e72616d 01 0003 000101'), {
+    code: 'bad-page',
+    found: '0x4000',
+  });
+});
+
 test('records of capabilities that are not supported name them', () => {
   const cases: [number, RegExp][] = [
-    [RamFlag.xbzrle, /xbzrle/],
-    [RamFlag.xbzrle | RamFlag.continue, /xbzrle/],
     [RamFlag.compressPage, /compress/],
     [RamFlag.compressPage | RamFlag.continue, /compress/],
     [RamFlag.hook, /RDMA/],

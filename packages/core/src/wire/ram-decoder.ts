@@ -9,6 +9,7 @@ import {
 } from './messages.ts';
 import { RAM_FLAG_MASK } from './ram-records.ts';
 import { decodeText, hex, hexOf } from './text.ts';
+import { decodeXbzrle, XBZRLE_ENCODING, XBZRLE_PREFIX_BYTES } from './xbzrle.ts';
 
 const PAGE_BYTES = 4096;
 const WORD_BYTES = 8;
@@ -20,7 +21,6 @@ const SUNK = Symbol('sunk');
 
 /** Flags of records that belong to capabilities that pageferry does not have. */
 const UNSUPPORTED: ReadonlyMap<number, string> = new Map([
-  [RamFlag.xbzrle, 'capability xbzrle (delta-encoded pages)'],
   [RamFlag.compressPage, 'capability compress (pages of the legacy compression threads)'],
   [RamFlag.hook, 'RDMA migration (a HOOK record)'],
 ]);
@@ -80,9 +80,8 @@ export class RamDecoder {
     const low = queue.peekU32(4);
     const flags = low & RAM_FLAG_MASK;
     const kind = flags & ~RamFlag.continue;
-    if ((kind !== RamFlag.page && kind !== RamFlag.zero) || this.#mappedRam) {
-      return this.#control(high, low, flags);
-    }
+    const isPage = kind === RamFlag.page || kind === RamFlag.zero || kind === RamFlag.xbzrle;
+    if (!isPage || this.#mappedRam) return this.#control(high, low, flags);
     let block = this.#current;
     let headBytes = WORD_BYTES;
     if (flags === kind) {
@@ -94,15 +93,14 @@ export class RamDecoder {
       throw queue.error('bad-page', 'CONTINUE before any block was named', { found: `flags ${hex(flags)}` });
     }
     const pageIndex = this.#pageIndex(block, high, low);
-    if (kind === RamFlag.zero) {
-      if (!queue.has(headBytes + 1)) return this.#wait('the fill value of a zero page');
-      this.#checkFill(headBytes);
-      queue.skip(headBytes + 1);
-      this.#current = block;
-      if (this.#sink === undefined) return { type: 'ram-zero', blockIndex: block, pageIndex };
-      this.#sink.zero(block, pageIndex);
-      return SUNK;
-    }
+    if (kind === RamFlag.page) return this.#whole(block, pageIndex, headBytes);
+    return kind === RamFlag.zero
+      ? this.#zero(block, pageIndex, headBytes)
+      : this.#delta(block, pageIndex, headBytes);
+  }
+
+  #whole(block: number, pageIndex: number, headBytes: number): RamPageMessage | typeof SUNK | undefined {
+    const queue = this.#queue;
     if (!queue.has(headBytes + PAGE_BYTES)) return this.#wait('the 4096 bytes of a page');
     queue.skip(headBytes);
     this.#current = block;
@@ -117,6 +115,57 @@ export class RamDecoder {
     page.pageIndex = pageIndex;
     page.data = queue.take(PAGE_BYTES);
     return page;
+  }
+
+  #zero(block: number, pageIndex: number, headBytes: number): StreamMessage | typeof SUNK | undefined {
+    const queue = this.#queue;
+    if (!queue.has(headBytes + 1)) return this.#wait('the fill value of a zero page');
+    this.#checkFill(headBytes);
+    queue.skip(headBytes + 1);
+    this.#current = block;
+    if (this.#sink === undefined) return { type: 'ram-zero', blockIndex: block, pageIndex };
+    this.#sink.zero(block, pageIndex);
+    return SUNK;
+  }
+
+  /** An XBZRLE record. Its runs are whole and within the page once it is given. */
+  #delta(block: number, pageIndex: number, headBytes: number): StreamMessage | typeof SUNK | undefined {
+    const queue = this.#queue;
+    const runsAt = headBytes + XBZRLE_PREFIX_BYTES;
+    if (!queue.has(runsAt)) return this.#wait('the length of an XBZRLE page');
+    const length = this.#deltaLength(headBytes);
+    if (!queue.has(runsAt + length)) return this.#wait('the runs of an XBZRLE page');
+    const at = queue.locate(runsAt + length) + runsAt;
+    const fault = decodeXbzrle(queue.memory, at, length);
+    if (fault >= 0) {
+      const bytes = queue.memory.subarray(fault, Math.min(fault + 4, at + length));
+      const found = bytes.length === 0 ? 'the end' : hexOf(bytes);
+      const details = { found, expected: 'the length of a run, and the run, within the page' };
+      const offset = queue.offset + runsAt + fault - at;
+      throw queue.error('bad-compressed-data', 'runs of an XBZRLE page', details, offset);
+    }
+    this.#current = block;
+    if (this.#sink === undefined) {
+      queue.skip(runsAt);
+      return { type: 'ram-xbzrle', blockIndex: block, pageIndex, data: queue.take(length) };
+    }
+    this.#sink.xbzrle(block, pageIndex, queue.memory, at, length);
+    queue.skip(runsAt + length);
+    return SUNK;
+  }
+
+  #deltaLength(headBytes: number): number {
+    const queue = this.#queue;
+    const encoding = queue.peekU8(headBytes);
+    const at = queue.offset + headBytes;
+    if (encoding !== XBZRLE_ENCODING) {
+      const details = { found: hex(encoding), expected: hex(XBZRLE_ENCODING) };
+      throw queue.error('bad-compressed-data', 'encoding of an XBZRLE page', details, at);
+    }
+    const length = queue.peekU8(headBytes + 1) * 256 + queue.peekU8(headBytes + 2);
+    if (length <= PAGE_BYTES) return length;
+    const details = { found: `${length}`, expected: `at most ${PAGE_BYTES}` };
+    throw queue.error('limit-exceeded', 'length of an XBZRLE page', details, at + 1);
   }
 
   #wait(expected: string): undefined {

@@ -11,6 +11,7 @@ import { type EncodedBlockName, encodeCountedString } from './text.ts';
  *                         [28 bytes: with mapped-ram]
  *   ZERO [|CONTINUE]    [cstr8 block name without CONTINUE], u8 fill value 0
  *   PAGE [|CONTINUE]    [cstr8 block name without CONTINUE], 4096 bytes
+ *   XBZRLE [|CONTINUE]  [cstr8 block name without CONTINUE], the difference to the page before (xbzrle.ts)
  *   MULTIFD_FLUSH       -
  *   EOS                 -; the section's payload ends
  *

@@ -32,7 +32,7 @@ export interface StreamDecoderOptions {
   readonly maxDeviceStateBytes?: number;
   /** Absolute offset of the first byte: where the stream starts in a file. 0 by default. */
   readonly offset?: number;
-  /** Takes the pages of RAM sections; `ram-page` and `ram-zero` do not come then. */
+  /** Takes the pages of RAM sections; `ram-page`, `ram-zero` and `ram-xbzrle` do not come then. */
   readonly pages?: PageSink;
 }
 
