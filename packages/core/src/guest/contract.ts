@@ -2,6 +2,7 @@ import type { DirtyLogMemory } from '../memory/dirty-log.ts';
 import type { RamBlockMemory } from '../memory/ram-block.ts';
 import type { ConfigurationSection, DeviceSection, RamBlockDescriptor } from '../wire/messages.ts';
 import type { AnnounceOptions, AnnounceParameters } from './network/announce.ts';
+import type { WriteTrackingMemory } from './write-tracking.ts';
 
 /**
  * The contract between the engine and a guest.
@@ -16,6 +17,11 @@ export interface GuestMemory {
   readonly blocks: readonly RamBlockMemory[];
   /** How written pages become known. */
   readonly dirtyLog: DirtyLogMemory;
+  /**
+   * Where the guest's vCPUs look before each write, so that a snapshot can be taken while they run (`WriteBarrier`).
+   * A guest without it cannot have the capability background-snapshot.
+   */
+  readonly writeTracking?: WriteTrackingMemory;
   /** The run/stop word (`RunControl`); absent for a guest without vCPUs, such as a captured machine. */
   readonly runControl?: SharedArrayBuffer;
   /** What slows the vCPUs down (`VcpuThrottle`); absent: they cannot be, and what needs it is refused. */

@@ -18,3 +18,10 @@ export { openUdpBackend } from './network/udp.ts';
 export { RunControl } from './run-control.ts';
 export { VcpuBrake } from './vcpu-brake.ts';
 export { type VcpuDirtyLimit, VcpuThrottle } from './vcpu-throttle.ts';
+export {
+  createWriteTracking,
+  endWriteTracking,
+  WriteBarrier,
+  WriteTracker,
+  type WriteTrackingMemory,
+} from './write-tracking.ts';

@@ -63,13 +63,13 @@ export const PARAMETERS = {
   'announce-initial': {
     ...announceTime,
     default: 50,
-    destination: NOT_YET,
+    destination: 'announceInitialMs',
     about: 'time from the first to the second announcement of the NICs after a migration',
   },
   'announce-max': {
     ...announceTime,
     default: 550,
-    destination: NOT_YET,
+    destination: 'announceMaxMs',
     about: 'longest time between two announcements',
   },
   'announce-rounds': {
@@ -77,7 +77,7 @@ export const PARAMETERS = {
     range: { least: 0, most: 1000 },
     default: 5,
     since: '4.0',
-    destination: NOT_YET,
+    destination: 'announceRounds',
     about: 'number of announcements',
   },
   'announce-step': {
@@ -86,7 +86,7 @@ export const PARAMETERS = {
     range: { least: 1, most: 10_000 },
     default: 100,
     since: '4.0',
-    destination: NOT_YET,
+    destination: 'announceStepMs',
     about: 'by how much the time between two announcements grows',
   },
   'compress-level': {

@@ -6,6 +6,7 @@ import { workerEntry } from '../../worker-entry.ts';
 import type { GuestMemory } from '../contract.ts';
 import { RunControl } from '../run-control.ts';
 import { VcpuThrottle } from '../vcpu-throttle.ts';
+import { createWriteTracking, type WriteTrackingMemory } from '../write-tracking.ts';
 import { AuditPool } from './audit-pool.ts';
 import type { MachineState } from './machine-state.ts';
 import { Random } from './random.ts';
@@ -26,6 +27,7 @@ export class Hardware {
   readonly rom: RamBlock;
   readonly audit = new AuditPool();
   readonly #logs: ReadonlyMap<RamBlock, SharedArrayBuffer>;
+  readonly #writeTracking: WriteTrackingMemory;
   #control: RunControl | undefined;
   #throttle: VcpuThrottle | undefined;
   #state: MachineState | undefined;
@@ -46,14 +48,17 @@ export class Hardware {
     this.#logs = new Map(
       [this.ram, this.rom].map((block) => [block, new DirtyBitmap(block.pageCount).buffer]),
     );
+    this.#writeTracking = createWriteTracking([this.ram, this.rom]);
   }
 
   /** The guest's memory with its blocks in the given order. */
   memory(names: readonly string[] = [RAM_BLOCK, ROM_BLOCK]): GuestMemory {
     const blocks = names.map((name) => (name === RAM_BLOCK ? this.ram : this.rom));
+    const { blocks: tracked, ...writeTracking } = this.#writeTracking;
     return {
       blocks: blocks.map((block) => block.toMemory()),
       dirtyLog: { kind: 'write-barrier', bitmaps: blocks.map((block) => this.#logs.get(block)!) },
+      writeTracking: { ...writeTracking, blocks: names.map((name) => tracked[name === RAM_BLOCK ? 0 : 1]!) },
       runControl: this.#control?.buffer,
       throttle: this.#throttle?.buffer,
     };
@@ -94,6 +99,7 @@ export class Hardware {
         boot,
         ram: this.ram.toMemory(),
         log: this.#logs.get(this.ram)!,
+        writeTracking: this.#writeTracking,
         runControl: control.buffer,
         throttle: throttle.buffer,
         state: state.buffer,

@@ -3,6 +3,7 @@ import { type RamBlockMemory, TARGET_PAGE_BYTES } from '../../memory/ram-block.t
 import { RunControl } from '../run-control.ts';
 import { VcpuBrake } from '../vcpu-brake.ts';
 import { VcpuThrottle } from '../vcpu-throttle.ts';
+import { WriteBarrier, type WriteTrackingMemory } from '../write-tracking.ts';
 import { CONTENT_MIXES, ContentKind, ContentWriter, initialKind, writtenKind } from './content.ts';
 import {
   PAGE_WORDS,
@@ -24,6 +25,8 @@ export interface VcpuData {
   readonly ram: RamBlockMemory;
   /** The dirty log of `ram`. */
   readonly log: SharedArrayBuffer;
+  /** `ram` is its first block. */
+  readonly writeTracking: WriteTrackingMemory;
   readonly runControl: SharedArrayBuffer;
   readonly throttle: SharedArrayBuffer;
   readonly state: SharedArrayBuffer;
@@ -43,6 +46,7 @@ export class Vcpu {
   readonly #pages: VcpuPages;
   readonly #ram: RamWords;
   readonly #log: DirtyBitmap;
+  readonly #barrier: WriteBarrier;
   readonly #control: RunControl;
   readonly #brake: VcpuBrake;
   readonly #state: MachineState;
@@ -62,6 +66,12 @@ export class Vcpu {
     this.#brake = new VcpuBrake(new VcpuThrottle(data.throttle), data.vcpu, count + ledgerCount);
     this.#ram = new RamWords(data.ram.buffer, data.ram.byteOffset, pageCount);
     this.#log = new DirtyBitmap(pageCount, data.log);
+    this.#barrier = new WriteBarrier(
+      data.writeTracking,
+      data.writeTracking.blocks[0]!,
+      data.ram,
+      this.#control,
+    );
   }
 
   /** Gives all pages of this vCPU, which are new and zero, memory of their own. */
@@ -175,6 +185,9 @@ export class Vcpu {
   /** Writes a page and its ledger entry, through the barrier. */
   #write(slot: number): void {
     const page = this.#pages.first + slot;
+    const ledgerPage = this.#ledgerPage(slot);
+    // Refused only when the machine is being stopped: the page is then left to its next run.
+    if (!this.#barrier.beforeWrite(page) || !this.#barrier.beforeWrite(ledgerPage)) return;
     const words = this.#ram.bank(page);
     const base = wordOf(page);
     const before = this.#ledger(slot);
@@ -193,7 +206,6 @@ export class Vcpu {
     }
     this.#brake.wrote(slot, this.#log.set(page));
     this.#setLedger(slot, entry);
-    const ledgerPage = this.#ledgerPage(slot);
     const { count, ledgerFirst } = this.#pages;
     this.#brake.wrote(count + ledgerPage - ledgerFirst, this.#log.set(ledgerPage));
     this.#versionSum = (this.#versionSum + version - (before & VERSION_MASK)) | 0;
