@@ -18,9 +18,19 @@ export interface CapabilityState {
 
 /** @throws MigrationError `bad-option` that names the member */
 export function readParameters(args: unknown, version: QemuVersion): ParameterChanges {
-  const members = parametersOf(version).map(([name, parameter]) => [name, typeOf(parameter, version)]);
-  const shape = z.strictObject(Object.fromEntries(members)).partial();
+  let shape = parameterShapes.get(version);
+  if (shape === undefined) {
+    shape = parameterShape(version);
+    parameterShapes.set(version, shape);
+  }
   return read(shape, args, 'migration parameters') as ParameterChanges;
+}
+
+const parameterShapes = new Map<QemuVersion, z.ZodType>();
+
+function parameterShape(version: QemuVersion): z.ZodType {
+  const members = parametersOf(version).map(([name, parameter]) => [name, typeOf(parameter, version)]);
+  return z.strictObject(Object.fromEntries(members)).partial();
 }
 
 /** @throws MigrationError `bad-option` that names the member */

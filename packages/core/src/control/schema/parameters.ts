@@ -37,8 +37,8 @@ export type ParameterValue = number | bigint | boolean | string | readonly unkno
 export interface Parameter extends Lifetime, Uses {
   readonly type: ParameterType;
   readonly unit?: Unit;
-  /** Checked after the types of all members; `since`: earlier releases did not look. */
-  readonly range?: { readonly least: number; readonly most?: number; readonly since?: QemuVersion };
+  /** Checked after the types of all members. */
+  readonly range?: { readonly least: number; readonly most?: number };
   /** `enum`: values with the release in which each came. */
   readonly values?: Readonly<Record<string, QemuVersion>>;
   /** Absent: not in the answer until it was set. */
@@ -271,7 +271,7 @@ export const PARAMETERS = {
   },
   'multifd-zlib-level': {
     type: 'uint8',
-    range: { least: 0, most: 9, since: '8.0' },
+    range: { least: 0, most: 9 },
     default: 1,
     since: '5.0',
     source: 'multifdZlibLevel',
@@ -287,7 +287,7 @@ export const PARAMETERS = {
   },
   'multifd-zstd-level': {
     type: 'uint8',
-    range: { least: 0, most: 20, since: '8.0' },
+    range: { least: 0, most: 20 },
     default: 1,
     since: '5.0',
     source: 'multifdZstdLevel',

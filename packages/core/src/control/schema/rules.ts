@@ -19,7 +19,7 @@ type CapabilityRule = Lifetime &
 /** In QEMU's order: the first that is broken is the one that is told. */
 const CAPABILITY_RULES: readonly CapabilityRule[] = [
   { since: '2.10', capability: 'postcopy-ram', not: ['x-ignore-shared'] },
-  { since: '8.1', removed: '10.1', capability: 'postcopy-ram', not: ['multifd'] },
+  { since: '8.0', removed: '10.1', capability: 'postcopy-ram', not: ['multifd'] },
   {
     since: '6.0',
     capability: 'background-snapshot',
@@ -33,11 +33,12 @@ const CAPABILITY_RULES: readonly CapabilityRule[] = [
   { since: '7.1', capability: 'zero-copy-send', not: ['compress', 'xbzrle'] },
   { since: '7.1', capability: 'postcopy-preempt', needs: 'postcopy-ram' },
   { since: '7.1', capability: 'postcopy-preempt', not: ['compress'] },
-  { since: '7.0', capability: 'multifd', not: ['compress'] },
+  { since: '7.2', capability: 'multifd', not: ['compress'] },
   { since: '8.1', capability: 'switchover-ack', needs: 'return-path' },
   { since: '8.1', capability: 'dirty-limit', not: ['auto-converge'] },
-  { since: '9.0', capability: 'multifd', not: ['xbzrle'] },
-  { since: '9.0', capability: 'mapped-ram', not: ['xbzrle', 'postcopy-ram'] },
+  { since: '8.2', capability: 'multifd', not: ['xbzrle'] },
+  { since: '8.2', capability: 'compress', not: ['xbzrle'] },
+  { since: '9.0', capability: 'mapped-ram', not: ['xbzrle', 'compress', 'postcopy-ram'] },
 ];
 
 /** @throws MigrationError `bad-option` that names both capabilities */
@@ -52,12 +53,12 @@ export function checkCapabilities(draft: Draft, version: QemuVersion): void {
       throw new MigrationError('bad-option', `capability ${rule.capability} does not go with ${other}`);
     }
   }
-  checkBoth(draft);
+  checkPlainPages(draft, 'zero-copy-send');
 }
 
 /**
  * What cannot be turned on once a destination listens. Up to 7.2 it is multifd where the transport brings a
- * single connection; later it is what needs several where it brings them, since they may come at any time.
+ * single connection; from 8.1 on it is what needs several where it brings them: they may come at any time.
  *
  * @throws MigrationError `bad-option`
  */
@@ -66,9 +67,12 @@ export function checkListening(
   severalConnections: boolean,
   version: QemuVersion,
 ): void {
-  const before = isAlive({ since: '8.0' }, version) ? severalConnections : !severalConnections;
-  const late = added.find((name) => name === 'multifd' || name === 'postcopy-preempt');
-  if (late === undefined || !before) return;
+  const early = isAlive({ since: '5.1', removed: '8.0' }, version) && !severalConnections;
+  const recent = isAlive({ since: '8.1' }, version) && severalConnections;
+  const late = added.find(
+    (name) => (name === 'multifd' && (early || recent)) || (name === 'postcopy-preempt' && recent),
+  );
+  if (late === undefined) return;
   throw new MigrationError('bad-option', `capability ${late} must be set before the destination listens`);
 }
 
@@ -82,19 +86,22 @@ export function checkParameters(draft: Draft): void {
       expected: `${initial} to 99`,
     });
   }
-  checkBoth(draft);
+  // That mapped-ram is turned on later is only told by the migration, as in QEMU.
+  checkPlainPages(draft, 'zero-copy-send');
+  checkPlainPages(draft, 'mapped-ram');
 }
 
 /** Pages that are sent from where they lie, or have fixed places, are neither compressed nor encrypted. */
-function checkBoth(draft: Draft): void {
-  for (const capability of ['zero-copy-send', 'mapped-ram'] as const) {
-    if (!draft.isOn(capability)) continue;
-    const compression = draft.valueOf('multifd-compression');
-    const contradicts = (name: ParameterName, found: unknown) =>
-      new MigrationError('bad-option', `capability ${capability} does not go with ${name}`, {
-        found: String(found),
-      });
-    if (compression !== 'none') throw contradicts('multifd-compression', compression);
-    if (draft.valueOf('tls-creds') !== '') throw contradicts('tls-creds', draft.valueOf('tls-creds'));
+function checkPlainPages(draft: Draft, capability: 'zero-copy-send' | 'mapped-ram'): void {
+  if (!draft.isOn(capability)) return;
+  for (const [name, plain] of [
+    ['multifd-compression', 'none'],
+    ['tls-creds', ''],
+  ] as const) {
+    const value = draft.valueOf(name);
+    if (value === plain) continue;
+    throw new MigrationError('bad-option', `capability ${capability} does not go with ${name}`, {
+      found: String(value),
+    });
   }
 }

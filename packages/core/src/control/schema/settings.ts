@@ -16,7 +16,7 @@ import {
 } from './parameters.ts';
 import { checkCapabilities, checkListening, checkParameters } from './rules.ts';
 import { isRefusal, type Refusal, type Side } from './use.ts';
-import { DEFAULT_QEMU_VERSION, isAlive, type QemuVersion } from './version.ts';
+import { DEFAULT_QEMU_VERSION, type QemuVersion } from './version.ts';
 
 export interface SettingsOptions {
   /** Whose names, defaults, ranges and conflicts hold. */
@@ -180,8 +180,7 @@ export class MigrationSettings {
     }
     const { range } = parameterOf(name);
     if (range === undefined || (typeof value !== 'number' && typeof value !== 'bigint')) return;
-    const { least, most, since } = range;
-    if (since !== undefined && !isAlive({ since }, this.version)) return;
+    const { least, most } = range;
     if (value >= least && (most === undefined || value <= most)) return;
     throw outOfRange(name, value, most === undefined ? `${least} or more` : `${least} to ${most}`);
   }
