@@ -1,3 +1,4 @@
+import { checkInteger } from '../check-integer.ts';
 import { MigrationError } from '../error.ts';
 
 /**
@@ -191,14 +192,6 @@ function checkMappedRam(options: ResolvedMigrateOptions): void {
   if (multifdBackend !== undefined) throw contradicts('multifd-backend', multifdBackend);
   if (multifdFlushAfterEachSection !== undefined)
     throw contradicts('multifd-flush-after-each-section', multifdFlushAfterEachSection ? 'on' : 'off');
-}
-
-function checkInteger(name: string, value: number, least: number, most: number): void {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
-  throw new MigrationError('bad-option', `${name} is out of range`, {
-    found: String(value),
-    expected: `an integer from ${least} to ${most}`,
-  });
 }
 
 function checkOneOf(name: string, value: string, allowed: readonly string[]): void {

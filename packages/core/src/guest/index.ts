@@ -7,6 +7,13 @@ export { type BuiltinMachineOptions, WORKLOADS, type Workload } from './builtin/
 export { BuiltinMachineTarget, type BuiltinMachineTargetOptions } from './builtin/target.ts';
 export type { DeviceState, Guest, GuestMemory, IncomingDescription, IncomingGuest } from './contract.ts';
 export {
+  DIRTY_RATE_MODES,
+  type DirtyRateInfo,
+  DirtyRateMeter,
+  type DirtyRateMode,
+  type DirtyRateOptions,
+} from './dirty-rate.ts';
+export {
   type AnnounceOptions,
   type AnnounceParameters,
   announceFrame,

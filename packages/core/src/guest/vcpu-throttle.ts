@@ -1,4 +1,4 @@
-import { MigrationError } from '../error.ts';
+import { checkInteger } from '../check-integer.ts';
 
 /**
  * What slows a guest's vCPUs down, and what tells how fast each dirties memory: shared memory between whoever
@@ -62,7 +62,7 @@ export class VcpuThrottle {
   }
 
   set percentage(value: number) {
-    requireWhole('cpu-throttle-percentage', value, 0, 99);
+    checkInteger('cpu-throttle-percentage', value, 0, 99);
     Atomics.store(this.#words, PERCENTAGE, value);
   }
 
@@ -72,7 +72,7 @@ export class VcpuThrottle {
   }
 
   set periodMs(value: number) {
-    requireWhole('x-vcpu-dirty-limit-period', value, 1, 1000);
+    checkInteger('x-vcpu-dirty-limit-period', value, 1, 1000);
     Atomics.store(this.#words, PERIOD, value);
   }
 
@@ -81,8 +81,8 @@ export class VcpuThrottle {
    * @throws MigrationError `bad-option` when there is no such vCPU
    */
   limitDirtyRate(mibPerSecond: number, cpuIndex?: number): void {
-    requireWhole('dirty-rate', mibPerSecond, 0, 2 ** 31 - 1);
-    if (cpuIndex !== undefined) requireWhole('cpu-index', cpuIndex, 0, this.vcpuCount - 1);
+    checkInteger('dirty-rate', mibPerSecond, 0, 2 ** 31 - 1);
+    if (cpuIndex !== undefined) checkInteger('cpu-index', cpuIndex, 0, this.vcpuCount - 1);
     for (let vcpu = 0; vcpu < this.vcpuCount; vcpu++) {
       if (cpuIndex === undefined || vcpu === cpuIndex) this.#store(vcpu, LIMIT, mibPerSecond);
     }
@@ -146,12 +146,4 @@ export class VcpuThrottle {
   #store(vcpu: number, word: number, value: number): void {
     Atomics.store(this.#words, FIRST_VCPU + VCPU_STRIDE * vcpu + word, value);
   }
-}
-
-function requireWhole(name: string, value: number, least: number, most: number): void {
-  if (Number.isInteger(value) && value >= least && value <= most) return;
-  throw new MigrationError('bad-option', `${name} is out of range`, {
-    found: String(value),
-    expected: `an integer from ${least} to ${most}`,
-  });
 }
