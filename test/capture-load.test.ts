@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import test from 'node:test';
-import { type CaptureFormat, loadCapture, writeCapture } from '@pageferry/core/capture';
+import { type CaptureFormat, inspectCapture, loadCapture, writeCapture } from '@pageferry/core/capture';
+import { StreamDecoder } from '@pageferry/core/wire';
 import {
   assertRecordedRam,
   assertSameMachine,
@@ -104,7 +105,6 @@ test('progress grows up to the size of the file', async () => {
 /** What cannot be loaded from one file, and why: the parts of the protocol that this waits for. */
 const REFUSED: Readonly<Record<string, [code: string, message: RegExp]>> = {
   multifd: ['unsupported', /main channel of a multifd migration alone/],
-  compress: ['unsupported', /compress/],
   'postcopy-ram': ['unsupported', /postcopy/],
   'dirty-bitmaps': ['unsupported', /dirty-bitmap/],
   block: ['unsupported', /block migration/],
@@ -171,4 +171,20 @@ test('loading stops when the caller gives up', async () => {
     const signal = AbortSignal.abort();
     await assert.rejects(loadCapture(await placeFixture(folder, path), { signal }), { code: 'cancelled' });
   }
+});
+
+test('a compressed page that cannot be inflated is damage, with its place', async () => {
+  await using folder = await TemporaryFolder.create();
+  const bytes = captureBytes(findFixture('7.2/compress')).slice();
+  const decoder = new StreamDecoder();
+  decoder.push(bytes);
+  let message = decoder.next();
+  while (message?.type !== 'ram-compressed-page') message = decoder.next();
+  const offset = decoder.offset - message.data.length;
+  // The last byte of the checksum.
+  bytes[decoder.offset - 1]! ^= 1;
+  const path = folder.file('flipped');
+  await writeFile(path, bytes);
+  await assert.rejects(loadCapture(path), { code: 'bad-compressed-data', channel: path, offset });
+  assert.equal((await inspectCapture(path)).damage?.code, 'bad-compressed-data');
 });

@@ -15,9 +15,18 @@ function decode(bytes: Uint8Array, step: number, withSink: boolean): Seen {
   const page = (block: number, index: number, data: Uint8Array) =>
     seen.pages.push(`${block} ${index} ${Buffer.from(data).toString('latin1', 0, 64)} ${data.length}`);
   const sink: PageSink = {
-    page: (block, index, memory, at) => page(block, index, memory.subarray(at, at + 4096)),
-    zero: (block, index) => seen.pages.push(`${block} ${index} zero`),
-    xbzrle: (block, index, memory, at, length) => page(block, index, memory.subarray(at, at + length)),
+    page: (block, index, memory, at) => {
+      page(block, index, memory.subarray(at, at + 4096));
+      return true;
+    },
+    zero: (block, index) => {
+      seen.pages.push(`${block} ${index} zero`);
+      return true;
+    },
+    xbzrle: (block, index, memory, at, length) => {
+      page(block, index, memory.subarray(at, at + length));
+      return true;
+    },
   };
   const decoder = new StreamDecoder(withSink ? { pages: sink } : {});
   const drain = () => {

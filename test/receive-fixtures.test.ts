@@ -13,7 +13,7 @@ import { playFixture, receiveOptionsOf } from './lib/play-fixture.ts';
 /** Recordings of features that are not there yet: what they wait for, and how they are refused today. */
 const WAITING: Readonly<Record<string, readonly [feature: string, code: string, words: RegExp]>> = {
   block: ['block migration', 'unsupported', /block/],
-  compress: ['compress threads', 'unsupported', /compress/],
+  compress: ['compress threads', 'unknown-flag', /capability compress/],
   'dirty-bitmaps': ['dirty-bitmap migration', 'unsupported', /dirty-bitmap/],
   'ignore-shared': ['capability x-ignore-shared', 'unsupported', /x-ignore-shared/],
   postcopy: ['postcopy', 'unsupported', /postcopy/],

@@ -29,7 +29,6 @@ import {
 const REFUSED: Readonly<Record<string, readonly [code: string, words: RegExp]>> = {
   block: ['unsupported', /block migration/],
   cancelled: ['truncated', /footer/],
-  compress: ['unsupported', /compress/],
   'dirty-bitmaps': ['unsupported', /dirty-bitmap/],
   postcopy: ['unsupported', /postcopy/],
   'postcopy-preempt': ['unsupported', /postcopy/],
@@ -82,6 +81,7 @@ for (const fixture of fixtures) {
     assert.equal(counts['ram-zero'], records.zero);
     assert.equal(counts['ram-page'], records.page);
     assert.equal(counts['ram-xbzrle'], records.xbzrle);
+    assert.equal(counts['ram-compressed-page'], records.compress);
     assert.equal(counts['ram-multifd-flush'], records.multifd_flush);
     assert.equal(counts['device-state'], 1);
     assert.equal(counts.end, 1);

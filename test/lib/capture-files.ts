@@ -41,7 +41,7 @@ export function captureBytes(fixture: Fixture): Uint8Array {
 
 /** A whole machine in one file: not spread over channels, and without a part that pageferry refuses. */
 export function isLoadable(fixture: Fixture): boolean {
-  const refused = ['multifd', 'compress', 'postcopy-ram', 'dirty-bitmaps', 'x-ignore-shared'];
+  const refused = ['multifd', 'postcopy-ram', 'dirty-bitmaps', 'x-ignore-shared'];
   return (
     fixture.stream_complete &&
     !fixture.description.startsWith('block migration') &&

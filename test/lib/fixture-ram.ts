@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { inflateSync } from 'node:zlib';
 import {
   decodeXbzrle,
   MultifdDecoder,
@@ -40,6 +41,9 @@ export function applyFixture(fixture: Fixture): Map<string, Uint8Array> {
         decodeXbzrle(data, 0, data.length, list[blockIndex]!, pageIndex * PAGE_BYTES);
         break;
       }
+      case 'ram-compressed-page':
+        list[message.blockIndex]!.set(inflateSync(message.data), message.pageIndex * PAGE_BYTES);
+        break;
       case 'ram-zero': {
         const at = message.pageIndex * PAGE_BYTES;
         list[message.blockIndex]!.fill(0, at, at + PAGE_BYTES);

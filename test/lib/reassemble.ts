@@ -72,6 +72,11 @@ function pageRecord(message: StreamMessage) {
       const data = Buffer.concat([Uint8Array.of(1, length >> 8, length & 0xff), message.data]);
       return { ...message, flag: RamFlag.xbzrle, data };
     }
+    case 'ram-compressed-page': {
+      const { length } = message.data;
+      const data = Buffer.concat([Uint8Array.of(0, 0, length >> 8, length & 0xff), message.data]);
+      return { ...message, flag: RamFlag.compressPage, data };
+    }
     default:
       return undefined;
   }

@@ -100,7 +100,8 @@ function absorb(hash: Hash, message: Message): void {
       hash.update(`page ${message.blockIndex} ${message.pageIndex}`).update(message.data);
       break;
     case 'ram-xbzrle':
-      hash.update(`xbzrle ${message.blockIndex} ${message.pageIndex}`).update(message.data);
+    case 'ram-compressed-page':
+      hash.update(`${message.type} ${message.blockIndex} ${message.pageIndex}`).update(message.data);
       break;
     case 'ram-zero':
       hash.update(`zero ${message.blockIndex} ${message.pageIndex}`);

@@ -63,7 +63,9 @@ function ram({ ram }: CaptureReport): string[] {
     ...formatTable(header, rows, 'lrrrrrrrr').map(indent),
   ];
   if (!mapped) {
-    const { zeroRecords, xbzrleRecords, missingPages } = ram.pages;
+    const { compressedRecords, zeroRecords, xbzrleRecords, missingPages } = ram.pages;
+    if (compressedRecords > 0)
+      lines.push(indent(`${formatCount(compressedRecords)} pages are compressed one by one`));
     lines.push(indent(`${formatCount(zeroRecords)} records of zero pages`));
     if (xbzrleRecords > 0) lines.push(indent(`${formatCount(xbzrleRecords)} records of changes (xbzrle)`));
     if (missingPages > 0) lines.push(indent(`${formatCount(missingPages)} pages are not in the file`));

@@ -18,6 +18,7 @@ const RUN_PAGES = (1024 * 1024) / TARGET_PAGE_BYTES;
 interface BlockState {
   readonly block: RamBlockDescriptor;
   pagesInFile: number;
+  compressedRecords: number;
   zeroRecords: number;
   xbzrleRecords: number;
   readonly recorded: PageSet;
@@ -59,6 +60,9 @@ export class RamInspector {
         this.#census.record(message.blockIndex, message.pageIndex, message.data);
         return undefined;
       }
+      case 'ram-compressed-page':
+        this.#blocks![message.blockIndex]!.compressedRecords++;
+        return undefined;
       case 'ram-zero': {
         const state = this.#blocks![message.blockIndex]!;
         state.zeroRecords++;
@@ -116,6 +120,7 @@ export class RamInspector {
     this.#blocks = blocks.map((block) => ({
       block,
       pagesInFile: 0,
+      compressedRecords: 0,
       zeroRecords: 0,
       xbzrleRecords: 0,
       recorded: new PageSet(),
@@ -150,7 +155,7 @@ export class RamInspector {
 }
 
 function reportBlock(state: BlockState, counts: PageCounts): BlockReport {
-  const { block, pagesInFile, zeroRecords, xbzrleRecords, recorded } = state;
+  const { block, pagesInFile, compressedRecords, zeroRecords, xbzrleRecords, recorded } = state;
   const pages = block.usedLengthBytes / TARGET_PAGE_BYTES;
   return {
     idstr: block.idstr,
@@ -158,6 +163,7 @@ function reportBlock(state: BlockState, counts: PageCounts): BlockReport {
     pages,
     ...counts,
     pagesInFile,
+    compressedRecords,
     zeroRecords,
     xbzrleRecords,
     missingPages: block.mappedRam === undefined ? pages - recorded.size : 0,
@@ -175,6 +181,7 @@ function sum(blocks: readonly PageReport[]): PageReport {
     uniquePages: 0,
     duplicatePages: 0,
     pagesInFile: 0,
+    compressedRecords: 0,
     zeroRecords: 0,
     xbzrleRecords: 0,
     missingPages: 0,

@@ -18,6 +18,7 @@ function block(idstr: string, bytes: number): BlockReport {
     uniquePages: 0,
     duplicatePages: 0,
     pagesInFile: 0,
+    compressedRecords: 0,
     zeroRecords: 0,
     xbzrleRecords: 0,
     missingPages: 0,
@@ -169,6 +170,16 @@ test('a word from the file cannot leave its place in the command line', () => {
     ),
     advice!.commandLine,
   );
+});
+
+test('a stream of compressed pages needs the capability, which QEMU had up to 9.0', () => {
+  const pages = { ...block('', 0), compressedRecords: 3 };
+  const plain = report('pc-q35-7.2', [block('pc.ram', MIB)], BOARD);
+  const advice = adviseLoad({ ...plain, ram: { ...plain.ram!, pages } })!;
+  assert.match(advice.commandLine, / -incoming defer$/);
+  assert.match(advice.qmp[1]!, /"capability":"compress","state":true/);
+  assert.match(advice.qmp[2]!, /"uri":"exec:cat \/srv\/guest.img"/);
+  assert.match(advice.notes.join('\n'), /QEMU from 9\.1 on/);
 });
 
 test('KVM, shared memory and a guest that stood still are noted', () => {

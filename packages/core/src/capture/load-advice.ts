@@ -22,7 +22,8 @@ export function adviseLoad(report: CaptureReport): LoadAdvice | undefined {
   const memory = memoryOptions(machine, ram.blocks, machineOptions, notes);
   const attached = deviceOptions(devices, ram.blocks);
   const vcpus = devices.filter((device) => device.idstr === 'cpu_common').length;
-  const incoming = incomingOptions(path, format, machineVersion(machine));
+  const compressed = ram.pages.compressedRecords > 0;
+  const incoming = incomingOptions(path, format, compressed, machineVersion(machine));
   const options = [
     `-machine ${shellWord(machineOptions.join(','))}`,
     ...memory,
@@ -128,28 +129,30 @@ function sizeOption(bytes: number): string {
 function incomingOptions(
   path: string,
   format: CaptureFormat,
+  compressed: boolean,
   version: MachineVersion | undefined,
 ): { options: string[]; qmp: string[]; notes: string[] } {
   if (format === 'mapped-ram') {
-    const capability = { capability: 'mapped-ram', state: true };
-    const commands = [
-      { execute: 'qmp_capabilities' },
-      { execute: 'migrate-set-capabilities', arguments: { capabilities: [capability] } },
-      { execute: 'migrate-incoming', arguments: { uri: `file:${path}` } },
-    ];
-    return {
-      options: ['-qmp unix:qmp.sock,server=on,wait=off', '-incoming defer'],
-      qmp: commands.map((command) => JSON.stringify(command)),
-      notes: ['the capability multifd may be set as well: the pages are then read by several threads'],
-    };
+    const note = 'the capability multifd may be set as well: the pages are then read by several threads';
+    return { ...withCapability('mapped-ram', `file:${path}`), notes: [note] };
   }
-  if (version !== undefined && !before(version, FILE_URI_SINCE)) {
-    return { options: [`-incoming ${shellWord(`file:${path}`)}`], qmp: [], notes: [] };
-  }
+  const fromFile = version !== undefined && !before(version, FILE_URI_SINCE);
+  const uri = fromFile ? `file:${path}` : `exec:cat ${shellWord(path)}`;
+  const notes = fromFile ? [] : ['-incoming file:PATH does the same in QEMU 8.2 and later'];
+  if (!compressed) return { options: [`-incoming ${shellWord(uri)}`], qmp: [], notes };
+  notes.push('QEMU from 9.1 on has no capability compress: pageferry send brings the guest there');
+  return { ...withCapability('compress', uri), notes };
+}
+
+function withCapability(capability: string, uri: string): { options: string[]; qmp: string[] } {
+  const commands = [
+    { execute: 'qmp_capabilities' },
+    { execute: 'migrate-set-capabilities', arguments: { capabilities: [{ capability, state: true }] } },
+    { execute: 'migrate-incoming', arguments: { uri } },
+  ];
   return {
-    options: [`-incoming ${shellWord(`exec:cat ${shellWord(path)}`)}`],
-    qmp: [],
-    notes: ['-incoming file:PATH does the same in QEMU 8.2 and later'],
+    options: ['-qmp unix:qmp.sock,server=on,wait=off', '-incoming defer'],
+    qmp: commands.map((command) => JSON.stringify(command)),
   };
 }
 

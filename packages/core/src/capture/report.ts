@@ -66,6 +66,8 @@ export interface PageReport {
   duplicatePages: number;
   /** Pages whose bytes are in the file; in a plain stream, the number of such records. */
   pagesInFile: number;
+  /** Of those, pages of a plain stream that are compressed one by one (capability `compress`, QEMU up to 9.0). */
+  compressedRecords: number;
   /** Zero records of a plain stream. */
   zeroRecords: number;
   /** XBZRLE records of a plain stream, with the difference to the page before. */

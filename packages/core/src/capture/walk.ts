@@ -1,5 +1,8 @@
+import { inflateSync } from 'node:zlib';
+import { MigrationError } from '../error.ts';
 import { checkCancelled } from '../file-error.ts';
-import type { StreamMessage } from '../wire/messages.ts';
+import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import type { RamCompressedPageMessage, RamPageMessage, StreamMessage } from '../wire/messages.ts';
 import { StreamDecoder } from '../wire/stream-decoder.ts';
 import type { CaptureFile } from './capture-file.ts';
 import type { CaptureReadOptions, ReadProgress } from './read-progress.ts';
@@ -8,7 +11,7 @@ const CHUNK_BYTES = 1024 * 1024;
 
 /**
  * Takes one message; `offset` is where it begins in the file, `endOffset` where the next one does. A promise is
- * waited for before the next message.
+ * waited for before the next message. After a `ram-compressed-page` comes the same page as `ram-page`.
  */
 export type MessageVisitor = (
   message: StreamMessage,
@@ -35,7 +38,11 @@ export async function walkStream(
   for (;;) {
     for (let message = decoder.next(); message !== undefined; message = decoder.next()) {
       const endOffset = decoder.offset;
-      const pending = visit(message, messageOffset, endOffset);
+      let pending = visit(message, messageOffset, endOffset);
+      if (message.type === 'ram-compressed-page') {
+        const page = inflatePage(message, file.path, endOffset - message.data.length);
+        pending = visit(page, messageOffset, endOffset);
+      }
       messageOffset = endOffset;
       if (pending !== undefined) await pending;
     }
@@ -54,4 +61,25 @@ export async function walkStream(
     // The block list of a mapped-ram file reaches to its end before any page was read.
     if (wanted === undefined) progress.reached(readOffset);
   }
+}
+
+/** @throws MigrationError `bad-compressed-data` */
+function inflatePage(message: RamCompressedPageMessage, channel: string, offset: number): RamPageMessage {
+  const { blockIndex, pageIndex } = message;
+  const bad = (found: string, cause?: unknown) =>
+    new MigrationError('bad-compressed-data', 'a compressed page cannot be inflated', {
+      channel,
+      offset,
+      found,
+      expected: `one zlib stream of ${TARGET_PAGE_BYTES} bytes`,
+      cause,
+    });
+  let data: Uint8Array;
+  try {
+    data = inflateSync(message.data, { maxOutputLength: TARGET_PAGE_BYTES });
+  } catch (error) {
+    throw bad((error as Error).message, error);
+  }
+  if (data.length !== TARGET_PAGE_BYTES) throw bad(`${data.length} bytes`);
+  return { type: 'ram-page', blockIndex, pageIndex, data };
 }

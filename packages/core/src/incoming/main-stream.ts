@@ -86,7 +86,7 @@ export class MainStreamLoader implements PageSink {
   }
 
   /** A page of the main stream, from the decoder. */
-  page(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number): void {
+  page(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number): boolean {
     const { buffer, byteOffset } = bytes;
     // `Buffer.copy` of a part of a buffer is three times as fast as that of all of it.
     if (this.#chunk.buffer !== buffer) this.#chunk = Buffer.from(buffer);
@@ -94,23 +94,26 @@ export class MainStreamLoader implements PageSink {
     block.copyIn(this.#chunk, byteOffset + at, pageIndex, 1);
     block.markReceived(pageIndex, 1);
     this.#parts.stats.normalPages++;
+    return true;
   }
 
   /** A zero page of the main stream, from the decoder. */
-  zero(blockIndex: number, pageIndex: number): void {
+  zero(blockIndex: number, pageIndex: number): boolean {
     this.#views[blockIndex]!.clear(pageIndex);
     this.#parts.stats.zeroPages++;
+    return true;
   }
 
   /** What is different in a page of the main stream, from the decoder. */
-  xbzrle(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number, length: number): void {
+  xbzrle(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number, length: number): boolean {
     const block = this.#views[blockIndex]!;
     decodeXbzrle(bytes, at, length, block.bytesAround(pageIndex), block.startOf(pageIndex));
     block.markReceived(pageIndex, 1);
     this.#parts.stats.xbzrlePages++;
+    return true;
   }
 
-  /** Acts on one message; a promise when the next one must wait. Pages never come as one. */
+  /** Acts on one message; a promise when the next one must wait. */
   #take(message: StreamMessage): Promise<void> | undefined {
     switch (message.type) {
       case 'configuration':
@@ -121,6 +124,11 @@ export class MainStreamLoader implements PageSink {
         return undefined;
       case 'ram-blocks':
         return this.#prepare(message.blocks);
+      case 'ram-compressed-page':
+        throw new MigrationError('unknown-flag', 'a compressed page, but capability compress is off', {
+          channel: 'main',
+          offset: this.#decoder.offset - message.data.length,
+        });
       case 'ram-multifd-flush':
         return this.#flush();
       case 'ram-eos':

@@ -12,6 +12,7 @@ export {
   type MappedRamHeader,
   type PageSink,
   type RamBlockDescriptor,
+  type RamCompressedPageMessage,
   RamFlag,
   type RamPageMessage,
   type SectionHeader,
@@ -37,6 +38,7 @@ export {
 } from './multifd.ts';
 export { MultifdDecoder, type MultifdMessage } from './multifd-decoder.ts';
 export {
+  COMPRESSED_PAGE_LIMIT_BYTES,
   encodeEos,
   encodeMappedRamHeader,
   encodeMultifdFlush,

@@ -83,7 +83,7 @@ export interface MappedRamHeader {
 
 /**
  * What `StreamDecoder.next()` gives. A message of type `ram-page` is one reused object, and its `data` is
- * a view that is valid until the next call.
+ * a view that is valid until the next call, or push.
  */
 export type StreamMessage =
   | { readonly type: 'header'; readonly version: number }
@@ -98,6 +98,7 @@ export type StreamMessage =
       readonly blocks: readonly RamBlockDescriptor[];
     }
   | RamPageMessage
+  | RamCompressedPageMessage
   | { readonly type: 'ram-zero'; readonly blockIndex: number; readonly pageIndex: number }
   /** A page as the difference to what came for it before: runs, checked, for `decodeXbzrle`; a view as above. */
   | {
@@ -125,16 +126,25 @@ export interface RamPageMessage {
   data: Uint8Array;
 }
 
+/** A page of the compress threads; reused and valid like `ram-page`. Comes as a message in any case. */
+export interface RamCompressedPageMessage {
+  readonly type: 'ram-compressed-page';
+  blockIndex: number;
+  pageIndex: number;
+  /** The zlib stream; the decoder's offset is where it ends. */
+  data: Uint8Array;
+}
+
 /**
  * Takes pages as they are decoded, instead of messages: nothing is allocated for a page then. The bytes are valid
- * during the call.
+ * during the call. Where it returns false it has not taken the page, which comes as a message then.
  */
 export interface PageSink {
   /** @param at where the page of 4096 bytes starts in `bytes` */
-  page(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number): void;
-  zero(blockIndex: number, pageIndex: number): void;
+  page(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number): boolean;
+  zero(blockIndex: number, pageIndex: number): boolean;
   /** @param at where the runs of an XBZRLE page, checked, start in `bytes`: `length` bytes for `decodeXbzrle` */
-  xbzrle(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number, length: number): void;
+  xbzrle(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number, length: number): boolean;
 }
 
 export interface DeviceStateMessage {

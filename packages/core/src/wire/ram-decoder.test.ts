@@ -24,6 +24,7 @@ import {
   encodeRamWord,
 } from './ram-records.ts';
 import { encodeSectionStart } from './section.ts';
+import { StreamDecoder } from './stream-decoder.ts';
 
 const RAM_START = encodeSectionStart({ sectionId: 2, idstr: 'ram', instanceId: 0, versionId: 4 });
 /** Up to the records of a PART. */
@@ -167,14 +168,51 @@ test('XBZRLE records that are wrong', () => {
 });
 
 test('records of capabilities that are not supported name them', () => {
-  const cases: [number, RegExp][] = [
-    [RamFlag.compressPage, /compress/],
-    [RamFlag.compressPage | RamFlag.continue, /compress/],
-    [RamFlag.hook, /RDMA/],
-  ];
+  const cases: [number, RegExp][] = [[RamFlag.hook, /RDMA/]];
   for (const [flags, message] of cases) {
     failsAt(inPart, encodeRamWord(0, flags), { code: 'unsupported', message });
   }
+});
+
+test('a compressed page is a message with its zlib stream, however it is cut', () => {
+  const record = concatBytes([
+    encodeRamWord(0x1000, RamFlag.compressPage),
+    hex('06 70632e72616d 00000003 aabbcc'),
+    encodeRamWord(0x2000, RamFlag.compressPage | RamFlag.continue),
+    hex('00000000'),
+  ]);
+  const expected = [
+    { type: 'ram-compressed-page', blockIndex: 0, pageIndex: 1, data: [0xaa, 0xbb, 0xcc] },
+    { type: 'ram-compressed-page', blockIndex: 0, pageIndex: 2, data: [] },
+  ];
+  for (const step of [1, 7, record.length]) {
+    const decoder = new StreamDecoder();
+    decoder.push(inPart);
+    const seen: object[] = [];
+    for (let at = 0; at < record.length; at += step) {
+      decoder.push(record.subarray(at, at + step));
+      for (let message = decoder.next(); message !== undefined; message = decoder.next()) {
+        if (message.type === 'ram-compressed-page') seen.push({ ...message, data: [...message.data] });
+      }
+    }
+    assert.deepEqual(seen, expected, `${step} bytes at a time`);
+  }
+});
+
+test('the length of a compressed page is bounded before it is waited for', () => {
+  const head = [encodeRamWord(0, RamFlag.compressPage), hex('06 70632e72616d')];
+  const at = 8 + 7;
+  failsAt(
+    inPart,
+    concatBytes([...head, hex('0000100f')]),
+    { code: 'limit-exceeded', found: '4111 bytes' },
+    at,
+  );
+  failsAt(inPart, concatBytes([...head, hex('ffffffff')]), { code: 'limit-exceeded' }, at);
+  failsAt(inPart, encodeRamWord(0, RamFlag.compressPage | RamFlag.continue), {
+    code: 'bad-page',
+    message: /CONTINUE before/,
+  });
 });
 
 test('the block list comes once, at the head of START', () => {

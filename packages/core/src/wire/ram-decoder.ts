@@ -3,16 +3,18 @@ import type { ByteQueue } from './byte-queue.ts';
 import {
   type PageSink,
   type RamBlockDescriptor,
+  type RamCompressedPageMessage,
   RamFlag,
   type RamPageMessage,
   type StreamMessage,
 } from './messages.ts';
-import { RAM_FLAG_MASK } from './ram-records.ts';
+import { COMPRESSED_PAGE_LIMIT_BYTES, RAM_FLAG_MASK } from './ram-records.ts';
 import { decodeText, hex, hexOf } from './text.ts';
 import { decodeXbzrle, XBZRLE_ENCODING, XBZRLE_PREFIX_BYTES } from './xbzrle.ts';
 
 const PAGE_BYTES = 4096;
 const WORD_BYTES = 8;
+const LENGTH_BYTES = 4;
 /** Offsets are below 2^53. */
 const MAX_HIGH_WORD = 0x200000;
 
@@ -20,10 +22,7 @@ const MAX_HIGH_WORD = 0x200000;
 const SUNK = Symbol('sunk');
 
 /** Flags of records that belong to capabilities that pageferry does not have. */
-const UNSUPPORTED: ReadonlyMap<number, string> = new Map([
-  [RamFlag.compressPage, 'capability compress (pages of the legacy compression threads)'],
-  [RamFlag.hook, 'RDMA migration (a HOOK record)'],
-]);
+const UNSUPPORTED: ReadonlyMap<number, string> = new Map([[RamFlag.hook, 'RDMA migration (a HOOK record)']]);
 
 /**
  * Decodes RAM records (layout in ram-records.ts) behind the block list. Holds what lasts across sections:
@@ -38,6 +37,12 @@ export class RamDecoder {
   readonly #indexByName: ReadonlyMap<string, number>;
   readonly #mappedRam: boolean;
   readonly #page: RamPageMessage = { type: 'ram-page', blockIndex: 0, pageIndex: 0, data: new Uint8Array(0) };
+  readonly #compressed: RamCompressedPageMessage = {
+    type: 'ram-compressed-page',
+    blockIndex: 0,
+    pageIndex: 0,
+    data: new Uint8Array(0),
+  };
   #current = -1;
   #expected = '';
 
@@ -80,8 +85,7 @@ export class RamDecoder {
     const low = queue.peekU32(4);
     const flags = low & RAM_FLAG_MASK;
     const kind = flags & ~RamFlag.continue;
-    const isPage = kind === RamFlag.page || kind === RamFlag.zero || kind === RamFlag.xbzrle;
-    if (!isPage || this.#mappedRam) return this.#control(high, low, flags);
+    if (!isPageKind(kind) || this.#mappedRam) return this.#control(high, low, flags);
     let block = this.#current;
     let headBytes = WORD_BYTES;
     if (flags === kind) {
@@ -93,10 +97,16 @@ export class RamDecoder {
       throw queue.error('bad-page', 'CONTINUE before any block was named', { found: `flags ${hex(flags)}` });
     }
     const pageIndex = this.#pageIndex(block, high, low);
-    if (kind === RamFlag.page) return this.#whole(block, pageIndex, headBytes);
-    return kind === RamFlag.zero
-      ? this.#zero(block, pageIndex, headBytes)
-      : this.#delta(block, pageIndex, headBytes);
+    switch (kind) {
+      case RamFlag.page:
+        return this.#whole(block, pageIndex, headBytes);
+      case RamFlag.zero:
+        return this.#zero(block, pageIndex, headBytes);
+      case RamFlag.xbzrle:
+        return this.#delta(block, pageIndex, headBytes);
+      default:
+        return this.#compressedPage(block, pageIndex, headBytes);
+    }
   }
 
   #whole(block: number, pageIndex: number, headBytes: number): RamPageMessage | typeof SUNK | undefined {
@@ -106,9 +116,10 @@ export class RamDecoder {
     this.#current = block;
     if (this.#sink !== undefined) {
       const at = queue.locate(PAGE_BYTES);
-      this.#sink.page(block, pageIndex, queue.memory, at);
-      queue.skip(PAGE_BYTES);
-      return SUNK;
+      if (this.#sink.page(block, pageIndex, queue.memory, at)) {
+        queue.skip(PAGE_BYTES);
+        return SUNK;
+      }
     }
     const page = this.#page;
     page.blockIndex = block;
@@ -123,9 +134,8 @@ export class RamDecoder {
     this.#checkFill(headBytes);
     queue.skip(headBytes + 1);
     this.#current = block;
-    if (this.#sink === undefined) return { type: 'ram-zero', blockIndex: block, pageIndex };
-    this.#sink.zero(block, pageIndex);
-    return SUNK;
+    if (this.#sink?.zero(block, pageIndex)) return SUNK;
+    return { type: 'ram-zero', blockIndex: block, pageIndex };
   }
 
   /** An XBZRLE record. Its runs are whole and within the page once it is given. */
@@ -145,13 +155,12 @@ export class RamDecoder {
       throw queue.error('bad-compressed-data', 'runs of an XBZRLE page', details, offset);
     }
     this.#current = block;
-    if (this.#sink === undefined) {
-      queue.skip(runsAt);
-      return { type: 'ram-xbzrle', blockIndex: block, pageIndex, data: queue.take(length) };
+    if (this.#sink?.xbzrle(block, pageIndex, queue.memory, at, length)) {
+      queue.skip(runsAt + length);
+      return SUNK;
     }
-    this.#sink.xbzrle(block, pageIndex, queue.memory, at, length);
-    queue.skip(runsAt + length);
-    return SUNK;
+    queue.skip(runsAt);
+    return { type: 'ram-xbzrle', blockIndex: block, pageIndex, data: queue.take(length) };
   }
 
   #deltaLength(headBytes: number): number {
@@ -166,6 +175,25 @@ export class RamDecoder {
     if (length <= PAGE_BYTES) return length;
     const details = { found: `${length}`, expected: `at most ${PAGE_BYTES}` };
     throw queue.error('limit-exceeded', 'length of an XBZRLE page', details, at + 1);
+  }
+
+  /** @param headBytes of the word and the name, which are still in the queue */
+  #compressedPage(block: number, pageIndex: number, headBytes: number): RamCompressedPageMessage | undefined {
+    const queue = this.#queue;
+    if (!queue.has(headBytes + LENGTH_BYTES)) return this.#wait('the length of a compressed page');
+    const length = queue.peekU32(headBytes);
+    if (length > COMPRESSED_PAGE_LIMIT_BYTES) {
+      const details = { found: `${length} bytes`, expected: `at most ${COMPRESSED_PAGE_LIMIT_BYTES}` };
+      throw queue.error('limit-exceeded', 'length of a compressed page', details, queue.offset + headBytes);
+    }
+    if (!queue.has(headBytes + LENGTH_BYTES + length)) return this.#wait('the bytes of a compressed page');
+    queue.skip(headBytes + LENGTH_BYTES);
+    this.#current = block;
+    const message = this.#compressed;
+    message.blockIndex = block;
+    message.pageIndex = pageIndex;
+    message.data = queue.take(length);
+    return message;
   }
 
   #wait(expected: string): undefined {
@@ -233,15 +261,16 @@ export class RamDecoder {
   }
 }
 
+function isPageKind(kind: number): boolean {
+  return (
+    kind === RamFlag.page || kind === RamFlag.zero || kind === RamFlag.xbzrle || kind === RamFlag.compressPage
+  );
+}
+
 /** Whether a RAM record may start with this word: a plausibility check for a search, not for decoding. */
 export function isPlausibleRamWord(high: number, low: number): boolean {
   const flags = low & RAM_FLAG_MASK;
   if (flags === RamFlag.eos || flags === RamFlag.multifdFlush) return high === 0 && low === flags;
   const kind = flags & ~RamFlag.continue;
-  const isPage =
-    kind === RamFlag.page ||
-    kind === RamFlag.zero ||
-    kind === RamFlag.xbzrle ||
-    kind === RamFlag.compressPage;
-  return isPage && high < 0x4000;
+  return isPageKind(kind) && high < 0x4000;
 }

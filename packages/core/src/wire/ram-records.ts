@@ -12,6 +12,9 @@ import { type EncodedBlockName, encodeCountedString } from './text.ts';
  *   ZERO [|CONTINUE]    [cstr8 block name without CONTINUE], u8 fill value 0
  *   PAGE [|CONTINUE]    [cstr8 block name without CONTINUE], 4096 bytes
  *   XBZRLE [|CONTINUE]  [cstr8 block name without CONTINUE], the difference to the page before (xbzrle.ts)
+ *   COMPRESS_PAGE [|CONTINUE]
+ *                       [cstr8 block name without CONTINUE], be32 length, that many bytes: one whole zlib
+ *                       stream of 4096 bytes (compress threads, QEMU up to 9.0)
  *   MULTIFD_FLUSH       -
  *   EOS                 -; the section's payload ends
  *
@@ -21,6 +24,8 @@ import { type EncodedBlockName, encodeCountedString } from './text.ts';
 /** The version of the `ram` section; a QEMU takes no other. */
 export const RAM_VERSION = 4;
 export const RAM_IDSTR = 'ram';
+/** Most bytes of a COMPRESS_PAGE's zlib stream: zlib's own bound for 4096 bytes. */
+export const COMPRESSED_PAGE_LIMIT_BYTES = 4110;
 /** Low bits of a RAM word that hold flags. */
 export const RAM_FLAG_MASK = 0xfff;
 
