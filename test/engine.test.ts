@@ -287,3 +287,72 @@ test('a migration that failed tells why, afterwards too', async () => {
   assert.equal(progress.status, 'failed');
   assert.equal(progress.errorDesc, error.message);
 });
+
+test('a guest with a blocker is refused with its newest reason, and one on its way is not sent twice', async () => {
+  const guest = new TestGuest();
+  guest.reasons = ['a device with state in the host', 'an older reason'];
+  assert.throws(() => migrate(guest, 'tcp:127.0.0.1:1'), { code: 'blocked', message: /state in the host/ });
+  guest.reasons = [];
+  const hole = await blackHole();
+  const first = migrate(guest, hole.uri);
+  assert.throws(() => migrate(guest, hole.uri), { code: 'bad-state', message: /under way/ });
+  first.cancel();
+  await fails(first.result, 'cancelled');
+  const again = migrate(guest, hole.uri);
+  again.cancel();
+  await fails(again.result, 'cancelled');
+  hole.close();
+});
+
+test('wait-unplug: the guest lets go of its devices first', async () => {
+  const guest = new TestGuest();
+  guest.primaries = ['hostdev0', 'hostdev1'];
+  const gone = Promise.withResolvers<void>();
+  guest.letGo = gone.promise;
+  const events: MigrationEvent[] = [];
+  const reception = receive('tcp:127.0.0.1:0', { guest: new TestTarget() });
+  const migration = migrate(guest, await reception.listening, { onEvent: (event) => events.push(event) });
+  await until(migration, 'wait-unplug');
+  await delay(50);
+  assert.equal(migration.status, 'wait-unplug');
+  gone.resolve();
+  await Promise.all([migration.result, reception.result]);
+  assert.deepEqual(words(events).slice(0, 6), [
+    'setup',
+    'UNPLUG_PRIMARY',
+    'UNPLUG_PRIMARY',
+    'pass 1',
+    'wait-unplug',
+    'active',
+  ]);
+  assert.deepEqual(events[1], { event: 'UNPLUG_PRIMARY', data: { 'device-id': 'hostdev0' } });
+  assert.ok(!guest.calls.includes('replug hostdev0'));
+});
+
+test('wait-unplug: a cancel does not wait for the guest, which keeps its device', async () => {
+  const guest = new TestGuest();
+  guest.primaries = ['hostdev0'];
+  guest.letGo = new Promise(() => {});
+  const reception = receive('tcp:127.0.0.1:0', { guest: new TestTarget() });
+  const migration = migrate(guest, await reception.listening);
+  await until(migration, 'wait-unplug');
+  const started = performance.now();
+  migration.cancel();
+  await fails(migration.result, 'cancelled');
+  assert.ok(performance.now() - started < 900);
+  assert.deepEqual(guest.calls, ['unplug hostdev0', 'replug hostdev0']);
+  assert.ok(guest.control.running);
+  await reception.result.catch(() => {});
+});
+
+test('wait-unplug: a guest that does not let go fails the migration', async () => {
+  const guest = new TestGuest();
+  guest.primaries = ['hostdev0'];
+  guest.letGo = Promise.reject(new Error('busy'));
+  guest.letGo.catch(() => {});
+  const reception = receive('tcp:127.0.0.1:0', { guest: new TestTarget() });
+  const error = await fails(migrate(guest, await reception.listening).result, 'guest-failed');
+  assert.match(error.message, /hostdev0: busy/);
+  assert.deepEqual(guest.calls, ['unplug hostdev0', 'replug hostdev0']);
+  await reception.result.catch(() => {});
+});

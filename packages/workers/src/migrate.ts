@@ -1,9 +1,8 @@
 import { type MigrateOptions, type MigrationEvent, resolveMigrateOptions } from '@pageferry/core/control';
-import { type Guest, RunControl } from '@pageferry/core/guest';
-import { proxy } from 'comlink';
+import { beginMoving, type Guest } from '@pageferry/core/guest';
 import { Coordinator, type Migration } from './engine/coordinator.ts';
 import { coordinatorThread, type Engine } from './engine/engine.ts';
-import type { SourceDescription } from './engine/protocol.ts';
+import { SourceGuest } from './engine/source-guest.ts';
 
 export interface RunOptions {
   /** Cancels the migration when aborted. */
@@ -25,42 +24,28 @@ const PROGRESS_INTERVAL_MS = 200;
  * The guest runs on while its pages move, stops for the switch-over, and runs at the destination after it.
  * On any failure `result` rejects with a MigrationError and the guest runs here as before.
  *
- * @throws MigrationError `bad-option` for options that cannot be
+ * @throws MigrationError `bad-option` for options that cannot be; `bad-state` while the guest is being migrated;
+ * `blocked` when it has a migration blocker
  */
 export function migrate(guest: Guest, uri: string, options: MigrateOptions & RunOptions = {}): Migration {
   const calledAtMs = performance.timeOrigin + performance.now();
   const { signal, engine, onEvent, progressIntervalMs = PROGRESS_INTERVAL_MS, ...parameters } = options;
   const resolved = resolveMigrateOptions(parameters);
-  const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = guest;
-  const description: SourceDescription = {
-    machine,
-    uuid,
-    targetPageBits,
-    ramSectionId,
-    memory,
-    earlySections,
-  };
-  const control = memory.runControl === undefined ? undefined : new RunControl(memory.runControl);
-  const ran = control?.running ?? false;
-  const calls = proxy({
-    saveDeviceState: () => guest.saveDeviceState(),
-    inactivate: () => guest.inactivate(),
-    activate: () => guest.activate(),
-  });
-  return new Coordinator(
-    coordinatorThread(engine, { ...resolved, direction: 'outgoing' }),
-    (api, handOver, events) =>
-      api.migrate(description, calls, uri, resolved, calledAtMs, progressIntervalMs, handOver, events),
-    {
-      role: 'source',
-      signal,
-      onEvent,
-      orphaned: async () => {
-        if (control === undefined || control.running) return false;
-        await guest.activate();
-        if (ran) control.start();
-        return ran;
-      },
-    },
-  );
+  const moved = beginMoving(guest);
+  try {
+    const thread = coordinatorThread(engine, { ...resolved, direction: 'outgoing' });
+    const source = new SourceGuest(guest);
+    const { description, calls } = source;
+    const migration = new Coordinator(
+      thread,
+      (api, handOver, events) =>
+        api.migrate(description, calls, uri, resolved, calledAtMs, progressIntervalMs, handOver, events),
+      { role: 'source', signal, onEvent, orphaned: (handOver) => source.rescue(handOver) },
+    );
+    migration.result.then(moved, moved);
+    return migration;
+  } catch (error) {
+    moved();
+    throw error;
+  }
 }

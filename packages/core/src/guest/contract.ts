@@ -58,9 +58,31 @@ export interface Guest {
   readonly earlySections?: readonly DeviceSection[];
   /** Device state of the stopped guest. Called once per migration, after the last page was submitted. */
   saveDeviceState(): Promise<DeviceState>;
-  /** Gives up the disks, after the stop and before the device state is sent; `activate` takes them back. */
+  /**
+   * Gives up the disks: everything is written, and nothing more will be, so that the destination can open them. Called
+   * when the vCPUs stand still, after the wait in `pre-switchover` and before the last pages and the device state.
+   */
   inactivate(): Promise<void>;
+  /**
+   * Takes the disks back: the migration failed or was cancelled after `inactivate` was called. When it throws the
+   * guest is not started again. After a migration that went well it is up to the guest's owner to call this, before
+   * the guest goes on here (QEMU's `cont` in the run state postmigrate).
+   */
   activate(): Promise<void>;
+  /**
+   * Why the guest cannot be migrated now, newest first; absent or empty: it can. Asked when a migration is asked for;
+   * a guest whose blockers come and go must refuse a new one while it `isMoving`.
+   */
+  blockers?(): string[];
+  /**
+   * Ids of the devices that must leave the guest before it moves, such as the primaries of virtio-net failover pairs.
+   * Read when a migration begins; with any, the two calls below must be there.
+   */
+  readonly primaries?: readonly string[];
+  /** Asks the guest to let go of a device, and resolves when it has. */
+  unplugPrimary?(deviceId: string): Promise<void>;
+  /** The guest stays: takes the wish back, or plugs the device in again. Does not wait for the guest. */
+  replugPrimary?(deviceId: string): Promise<void>;
   /** Sends the announcements of its NICs (QMP's announce-self); absent: it has none. */
   announceSelf?(parameters: AnnounceParameters, options?: AnnounceOptions): void;
 }

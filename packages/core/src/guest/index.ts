@@ -13,6 +13,7 @@ export {
   type DirtyRateMode,
   type DirtyRateOptions,
 } from './dirty-rate.ts';
+export { beginMoving, isMoving } from './moving.ts';
 export {
   type AnnounceOptions,
   type AnnounceParameters,

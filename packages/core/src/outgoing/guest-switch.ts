@@ -13,6 +13,7 @@ const STOP_LIMIT_MS = 5000;
 export class GuestSwitch {
   readonly #guest: Guest;
   readonly #emit: EventSink;
+  readonly #onStopped: (stopped: boolean) => void;
   readonly #control: RunControl | undefined;
   #stopped = false;
   /** Whether it ran when it was stopped: a guest that its owner had stopped stays so after a failure. */
@@ -21,7 +22,9 @@ export class GuestSwitch {
   #restored = false;
   #saidStop = false;
 
-  constructor(guest: Guest, emit: EventSink) {
+  /** @param onStopped told before a guest that runs is stopped, and after it was started again */
+  constructor(guest: Guest, emit: EventSink, onStopped: (stopped: boolean) => void = () => {}) {
+    this.#onStopped = onStopped;
     this.#guest = guest;
     this.#emit = emit;
     const { runControl } = guest.memory;
@@ -32,6 +35,7 @@ export class GuestSwitch {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#ran = this.#control?.running ?? false;
+    if (this.#ran) this.#onStopped(true);
     if (this.#control !== undefined && !(await this.#control.stop(STOP_LIMIT_MS))) {
       throw new MigrationError('guest-failed', `a vCPU did not stop within ${STOP_LIMIT_MS} ms`);
     }
@@ -64,7 +68,10 @@ export class GuestSwitch {
       }
     }
     this.#restored = true;
-    if (this.#ran) this.#control?.start();
+    if (this.#ran) {
+      this.#control?.start();
+      this.#onStopped(false);
+    }
     if (this.#saidStop) this.#emit({ event: 'RESUME' });
     return undefined;
   }

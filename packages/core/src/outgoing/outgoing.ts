@@ -12,12 +12,14 @@ import { MappedRamStreamWriter } from './mapped-ram-stream.ts';
 import { Pacer } from './pacer.ts';
 import { PageFlow } from './page-flow.ts';
 import type { OutgoingParts, SourceControl } from './parts.ts';
+import { waitPatiently } from './patience.ts';
 import { iterate } from './precopy.ts';
 import { RamIteration } from './ram-iteration.ts';
 import { ReturnPathReader } from './return-path.ts';
 import { OutgoingStats } from './stats.ts';
 import { switchOver } from './switch-over.ts';
 import { protocolSwitches } from './switches.ts';
+import { PrimaryUnplug } from './unplug.ts';
 import { explain } from './verdict.ts';
 
 /**
@@ -29,6 +31,7 @@ export class OutgoingMigration {
   /** The options, with what `setParameters` changed since. */
   readonly #live: ResolvedMigrateOptions;
   readonly #control: SourceControl;
+  readonly #unplug: PrimaryUnplug;
   readonly #state: StateMachine;
   readonly #stop = new AbortController();
   readonly #continued = Promise.withResolvers<void>();
@@ -51,6 +54,8 @@ export class OutgoingMigration {
       this.#stats.entered(status);
       this.#emit({ event: 'MIGRATION', data: { status } });
     });
+    const emit = (event: MigrationEvent) => this.#emit(event);
+    this.#unplug = new PrimaryUnplug(parts.guest, emit);
     const moved = () => this.#stats.movedBytes();
     this.#watch = new StallWatch(this.#live.stallTimeoutMs, moved, () => this.#stats.slowest());
     const { promise: stopped, reject } = Promise.withResolvers<never>();
@@ -60,7 +65,7 @@ export class OutgoingMigration {
     this.#control = {
       live: this.#live,
       state: this.#state,
-      guest: new GuestSwitch(parts.guest, (event) => this.#emit(event)),
+      guest: new GuestSwitch(parts.guest, emit, parts.onGuestStopped?.bind(parts)),
       stats: this.#stats,
       watch: this.#watch,
       signal,
@@ -132,6 +137,7 @@ export class OutgoingMigration {
   async #migrate(): Promise<void> {
     const { signal } = this.#stop;
     this.#state.enter('setup');
+    this.#unplug.ask();
     const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = this.#parts.guest;
     const switches = protocolSwitches(machine, this.#live);
     if (this.#live.multifd || this.#live.mappedRam) {
@@ -178,8 +184,12 @@ export class OutgoingMigration {
     ram.start();
     await flow.writeStart(earlySections ?? []);
     this.#phase = 'active';
-    this.#state.enter('active');
     const returnPath = this.#returnPath;
+    if (this.#unplug.pending) {
+      this.#state.enter('wait-unplug');
+      await waitPatiently(this.#control, { returnPath, stream }, this.#unplug.finished());
+    }
+    this.#state.enter('active');
     const connected = { channel, stream, sender: this.#sender, returnPath, switches, ram, pacer, flow };
     await iterate(this.#control, connected);
     await switchOver(this.#control, connected, (phase) => {
@@ -242,8 +252,10 @@ export class OutgoingMigration {
     // In QEMU's order: `failed` before the guest runs again, `cancelled` when all is over.
     if (cancelled) this.#enterCancelling();
     else this.#state.enter('failed');
-    const trouble = await this.#control.guest.restore();
-    if (trouble !== undefined) error.message += `; ${trouble}`;
+    for (const part of [this.#control.guest, this.#unplug]) {
+      const trouble = await part.restore();
+      if (trouble !== undefined) error.message += `; ${trouble}`;
+    }
     await aborted;
     if (cancelled) this.#state.enter('cancelled');
   }

@@ -34,6 +34,8 @@ export interface OutgoingParts {
   readonly startMs?: number;
   /** Every change of state, and what else happens. */
   onEvent?: EventSink;
+  /** Whether the guest, which ran, is now stopped by the migration. */
+  onGuestStopped?(stopped: boolean): void;
   /** The guest is the destination's from now on: it must not be started here again, whatever happens. */
   onHandOver?(): void;
 }

@@ -1,10 +1,6 @@
 import type { ErrorPhase } from '../error.ts';
 import type { SourceControl, SourceStream } from './parts.ts';
-
-/** While the migration is paused a destination hears a PING this often: it may be watching for a stall. */
-const ALIVE_INTERVAL_MS = 5000;
-/** A PONG that nobody waits for. */
-const ALIVE_PING = 0;
+import { waitPatiently } from './patience.ts';
 
 /**
  * Stops the guest and sends the rest of it: RAM, then the device state. Returns when the destination has said that
@@ -28,7 +24,7 @@ export async function switchOver(
   signal.throwIfAborted();
   if (live.pauseBeforeSwitchover) {
     state.enter('pre-switchover');
-    await watch.pausedDuring(pause(control, parts));
+    await waitPatiently(control, parts, control.continued);
   }
   state.enter('device');
   await watch.pausedDuring(guest.inactivate());
@@ -48,15 +44,4 @@ export async function switchOver(
   await sender?.flushed();
   if (returnPath !== undefined) await returnPath.verdict;
   signal.throwIfAborted();
-}
-
-/** Waits for the word to go on, and keeps the destination patient meanwhile. */
-async function pause({ continued, stopped }: SourceControl, parts: SourceStream): Promise<void> {
-  const { returnPath, stream } = parts;
-  const alive = setInterval(() => returnPath && stream.ping(ALIVE_PING), ALIVE_INTERVAL_MS);
-  try {
-    await Promise.race([continued, stopped]);
-  } finally {
-    clearInterval(alive);
-  }
 }

@@ -27,6 +27,11 @@ export class TestGuest implements Guest {
     RamBlock.allocate('pc.rom', 8 * TARGET_PAGE_BYTES),
   ];
   readonly calls: string[] = [];
+  /** Why it cannot be migrated. */
+  reasons: string[] = [];
+  /** Devices that must leave first; each does when `letGo` resolves. */
+  primaries: string[] = [];
+  letGo: Promise<void> = Promise.resolve();
   readonly #bitmaps = this.blocks.map((block) => new DirtyBitmap(block.pageCount));
 
   constructor(machine = 'pc-i440fx-10.0') {
@@ -64,6 +69,19 @@ export class TestGuest implements Guest {
 
   async activate(): Promise<void> {
     this.calls.push('activate');
+  }
+
+  blockers(): string[] {
+    return this.reasons;
+  }
+
+  async unplugPrimary(deviceId: string): Promise<void> {
+    this.calls.push(`unplug ${deviceId}`);
+    await this.letGo;
+  }
+
+  async replugPrimary(deviceId: string): Promise<void> {
+    this.calls.push(`replug ${deviceId}`);
   }
 }
 

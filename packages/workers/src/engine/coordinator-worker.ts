@@ -64,6 +64,8 @@ const coordinator: CoordinatorApi = {
         saveDeviceState: () => calls.saveDeviceState(),
         inactivate: () => calls.inactivate(),
         activate: () => calls.activate(),
+        unplugPrimary: (deviceId) => calls.unplugPrimary(deviceId),
+        replugPrimary: (deviceId) => calls.replugPrimary(deviceId),
       },
       options,
       connect: (signal) =>
@@ -93,6 +95,9 @@ const coordinator: CoordinatorApi = {
           : new DirectMainPages(system, channel, blocks),
       startMs: calledAtMs - performance.timeOrigin,
       onEvent: (event) => events.event(event),
+      onGuestStopped: (stopped) => {
+        new HandOver(handOver).stopped = stopped;
+      },
       onHandOver: () => new HandOver(handOver).set(),
     });
     return run(migration, events, progressIntervalMs);

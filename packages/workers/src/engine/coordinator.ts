@@ -54,7 +54,7 @@ interface Hooks {
   readonly onEvent?: ((event: MigrationEvent) => void) | undefined;
   readonly listening?: (uri: string) => void;
   /** Puts the guest right when the thread died without having done so; resolves to whether it was started. */
-  readonly orphaned: () => Promise<boolean>;
+  readonly orphaned: (handOver: HandOver) => Promise<boolean>;
 }
 
 /** One coordinator thread, for one migration. */
@@ -176,7 +176,7 @@ export class Coordinator implements Migration {
       const error = MigrationError.from(thrown, 'internal');
       if (this.#dead) {
         await this.#thread.terminate();
-        const resumed = !this.#handOver.done && (await hooks.orphaned());
+        const resumed = !this.#handOver.done && (await hooks.orphaned(this.#handOver));
         this.#tellDeath(error, resumed);
       }
       throw error;

@@ -21,10 +21,13 @@ export interface SourceDescription {
   readonly ramSectionId: number;
   readonly memory: GuestMemory;
   readonly earlySections?: readonly DeviceSection[];
+  readonly primaries?: readonly string[];
 }
 
 /** Calls back into the application's thread; `Guest` and `IncomingGuest` have them. */
-type SourceCalls = Pick<Guest, 'saveDeviceState' | 'inactivate' | 'activate'>;
+export type SourceCalls = Required<
+  Pick<Guest, 'saveDeviceState' | 'inactivate' | 'activate' | 'unplugPrimary' | 'replugPrimary'>
+>;
 type DestinationCalls = Required<Pick<IncomingGuest, 'prepare' | 'load' | 'announce' | 'start' | 'discard'>>;
 
 export interface Events {

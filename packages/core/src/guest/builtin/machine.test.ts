@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import { isZeroPage } from '../../memory/zero-page.ts';
 import { machineThreads } from '../../testing/machine-threads.ts';
+import { beginMoving } from '../moving.ts';
 import { RunControl } from '../run-control.ts';
 import { CONTENT_MIXES } from './content.ts';
 import { Hardware } from './hardware.ts';
@@ -257,5 +258,24 @@ test('device state is only given by a stopped machine', async () => {
     const { sections } = await machine.saveDeviceState();
     assert.match(Buffer.from(sections.at(-1)!.data).toString('latin1'), /running/);
     assert.equal(machine.verifyMs, 0);
+  });
+});
+
+test('blockers, newest first; none can be added while the machine moves', async () => {
+  await withMachine({ memoryBytes: 4 * MIB }, async (machine) => {
+    assert.deepEqual(machine.blockers(), []);
+    const unblock = machine.addBlocker('the first');
+    machine.addBlocker('the second')();
+    machine.addBlocker('the third');
+    assert.deepEqual(machine.blockers(), ['the third', 'the first']);
+    assert.throws(() => beginMoving(machine), { code: 'blocked', message: 'the third' });
+    unblock();
+    assert.deepEqual(machine.blockers(), ['the third']);
+  });
+  await withMachine({ memoryBytes: 4 * MIB }, async (machine) => {
+    const moved = beginMoving(machine);
+    assert.throws(() => machine.addBlocker('too late'), { code: 'bad-state', message: /too late/ });
+    moved();
+    machine.addBlocker('in time');
   });
 });

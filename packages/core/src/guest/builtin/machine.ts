@@ -1,4 +1,6 @@
+import { MigrationError } from '../../error.ts';
 import type { DeviceState, Guest, GuestMemory } from '../contract.ts';
+import { isMoving } from '../moving.ts';
 import type { AnnounceOptions, AnnounceParameters } from '../network/announce.ts';
 import { formatMac } from '../network/mac.ts';
 import { newHashKey } from './audit-pool.ts';
@@ -33,6 +35,8 @@ export class BuiltinMachine implements Guest {
   /** What its owner wants; a migration stops and starts it without changing that. */
   #started = false;
   #verifyMs = 0;
+  /** Newest first. */
+  #blockers: { readonly reason: string }[] = [];
 
   /** For `create` and `BuiltinMachineTarget`. */
   constructor(parts: MachineParts) {
@@ -152,6 +156,28 @@ export class BuiltinMachine implements Guest {
   announceSelf(parameters: AnnounceParameters, options: AnnounceOptions = {}): void {
     // An announcement without an id replaces the one before, but not that of a migration.
     this.#nic?.announce(parameters, { id: '', ...options });
+  }
+
+  blockers(): string[] {
+    return this.#blockers.map(({ reason }) => reason);
+  }
+
+  /**
+   * Keeps the machine from being migrated.
+   *
+   * @param reason what `migrate` then fails with
+   * @returns takes the blocker away
+   * @throws MigrationError `bad-state` while it is being migrated
+   */
+  addBlocker(reason: string): () => void {
+    if (isMoving(this)) {
+      throw new MigrationError('bad-state', `a migration is under way, which cannot be blocked: ${reason}`);
+    }
+    const blocker = { reason };
+    this.#blockers.unshift(blocker);
+    return () => {
+      this.#blockers = this.#blockers.filter((other) => other !== blocker);
+    };
   }
 
   // There are no disks whose ownership would change.

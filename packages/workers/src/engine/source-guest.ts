@@ -1,0 +1,65 @@
+import { type Guest, RunControl } from '@pageferry/core/guest';
+import { proxy } from 'comlink';
+import type { HandOver } from './hand-over.ts';
+import type { SourceCalls, SourceDescription } from './protocol.ts';
+
+/** How long disks that are being given up are waited for before they are taken back all the same, ms. */
+const INACTIVATE_LIMIT_MS = 500;
+
+/** A guest that migrates away, on the application's thread: what the coordinator is told of it, and its calls. */
+export class SourceGuest {
+  readonly description: SourceDescription;
+  readonly calls: SourceCalls;
+  readonly #guest: Guest;
+  /** The disks are given up, or about to be. */
+  #inactivating: Promise<void> | undefined;
+  /** Devices that the guest was asked to let go of. */
+  readonly #unplugged = new Set<string>();
+
+  constructor(guest: Guest) {
+    this.#guest = guest;
+    const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections, primaries } = guest;
+    this.description = { machine, uuid, targetPageBits, ramSectionId, memory, earlySections, primaries };
+    this.calls = proxy({
+      saveDeviceState: () => guest.saveDeviceState(),
+      inactivate: () => {
+        this.#inactivating = guest.inactivate();
+        return this.#inactivating;
+      },
+      activate: () => {
+        this.#inactivating = undefined;
+        return guest.activate();
+      },
+      unplugPrimary: (deviceId: string) => {
+        this.#unplugged.add(deviceId);
+        return guest.unplugPrimary!(deviceId);
+      },
+      replugPrimary: (deviceId: string) => {
+        this.#unplugged.delete(deviceId);
+        return guest.replugPrimary!(deviceId);
+      },
+    });
+  }
+
+  /**
+   * Puts the guest right when the coordinator's thread died without having done so.
+   * @returns whether it was started
+   */
+  async rescue(handOver: HandOver): Promise<boolean> {
+    if (this.#inactivating !== undefined) {
+      const settled = this.#inactivating.catch(() => {});
+      await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, INACTIVATE_LIMIT_MS))]);
+      await this.#guest.activate();
+    }
+    const started = this.#start(handOver);
+    for (const deviceId of this.#unplugged) await this.#guest.replugPrimary!(deviceId);
+    return started;
+  }
+
+  #start(handOver: HandOver): boolean {
+    const { runControl } = this.#guest.memory;
+    if (runControl === undefined || !handOver.stopped) return false;
+    new RunControl(runControl).start();
+    return true;
+  }
+}
