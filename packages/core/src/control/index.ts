@@ -18,6 +18,10 @@ export {
   type ZeroPageDetection,
 } from './options.ts';
 export { emptyRamStats, type MigrationResult, type Progress, type RamStats } from './progress.ts';
+export { CAPABILITIES, type Capability, type CapabilityName } from './schema/capabilities.ts';
+export { PARAMETERS, type Parameter, type ParameterName } from './schema/parameters.ts';
+export { rangeOf } from './schema/range.ts';
+export { isRefusal, type Side } from './schema/use.ts';
 export {
   DESTINATION_STATES,
   isRunning,

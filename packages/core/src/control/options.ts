@@ -1,5 +1,6 @@
 import { checkInteger } from '../check-integer.ts';
 import { MigrationError } from '../error.ts';
+import { checkRanges } from './schema/range.ts';
 
 /**
  * Options of both sides, with QEMU's parameter and capability names (kebab-case in QMP and in CLI flags,
@@ -126,11 +127,8 @@ export type ResolvedReceiveOptions = ReceiveOptions &
 /** Fills in defaults and checks ranges. @throws MigrationError `bad-option` */
 export function resolveMigrateOptions(options: MigrateOptions = {}): ResolvedMigrateOptions {
   const resolved = { ...MIGRATE_DEFAULTS, ...defined(options) };
+  checkRanges('source', resolved);
   checkCommon(resolved);
-  checkInteger('multifd-zlib-level', resolved.multifdZlibLevel, 0, 9);
-  checkInteger('multifd-zstd-level', resolved.multifdZstdLevel, 0, 20);
-  checkInteger('max-bandwidth', resolved.maxBandwidthBytesPerSecond, 0, Number.MAX_SAFE_INTEGER);
-  checkInteger('downtime-limit', resolved.downtimeLimitMs, 0, 2_000_000);
   if (resolved.zeroPageDetection !== undefined) {
     checkOneOf('zero-page-detection', resolved.zeroPageDetection, ZERO_PAGE_DETECTIONS);
   }
@@ -161,16 +159,12 @@ export function resolveReceiveOptions(options: ReceiveOptions = {}): ResolvedRec
   const defaults = { multifd, multifdChannels, multifdCompression };
   const limits = { connectTimeoutMs, channelTimeoutMs, stallTimeoutMs };
   const resolved = { ...RECEIVE_DEFAULTS, ...defaults, ...limits, ...defined(options) };
+  checkRanges('destination', resolved);
   checkCommon(resolved);
-  checkInteger('announce-initial', resolved.announceInitialMs, 0, 100_000);
-  checkInteger('announce-max', resolved.announceMaxMs, 0, 100_000);
-  checkInteger('announce-rounds', resolved.announceRounds, 0, 1000);
-  checkInteger('announce-step', resolved.announceStepMs, 1, 10_000);
   return resolved;
 }
 
 function checkCommon(options: ResolvedCommonOptions): void {
-  checkInteger('multifd-channels', options.multifdChannels, 1, 255);
   checkOneOf('multifd-compression', options.multifdCompression, MULTIFD_COMPRESSIONS);
   if (options.multifdBackend !== undefined)
     checkOneOf('multifd-backend', options.multifdBackend, CODEC_BACKENDS);

@@ -66,7 +66,7 @@ function typeOf(parameter: Parameter, version: QemuVersion): z.ZodType {
 }
 
 /** The values that an `enum` has in QEMU `version`. */
-export function valuesOf(parameter: Parameter, version: QemuVersion): string[] {
+function valuesOf(parameter: Parameter, version: QemuVersion): string[] {
   const values = Object.entries(parameter.values ?? {});
   return values.filter(([, since]) => isAlive({ since }, version)).map(([value]) => value);
 }

@@ -82,7 +82,7 @@ export const CAPABILITIES = {
   },
   'pause-before-switchover': {
     since: '2.11',
-    source: NOT_YET,
+    source: 'pauseBeforeSwitchover',
     about: 'waits for migrate-continue before the device state is sent',
   },
   multifd: {

@@ -1,3 +1,4 @@
+import type { CapabilityName } from './capabilities.ts';
 import {
   NO_BITMAPS,
   NO_BLOCK,
@@ -43,8 +44,8 @@ export interface Parameter extends Lifetime, Uses {
   readonly values?: Readonly<Record<string, QemuVersion>>;
   /** Absent: not in the answer until it was set. */
   readonly default?: ParameterValue;
-  /** A change reaches the migration that runs. */
-  readonly live?: true;
+  /** The capability without which it does nothing. */
+  readonly with?: CapabilityName;
   /** Not set: what the machine type says, so the option is only given when it was set. */
   readonly machineDecides?: true;
   readonly about: string;
@@ -96,6 +97,7 @@ export const PARAMETERS = {
     since: '2.4',
     removed: '9.1',
     source: NOT_YET,
+    with: 'compress',
     about: 'level of the compress threads; 0: none, 9: best',
   },
   'compress-threads': {
@@ -105,6 +107,7 @@ export const PARAMETERS = {
     since: '2.4',
     removed: '9.1',
     source: NOT_YET,
+    with: 'compress',
     about: 'number of compress threads',
   },
   'compress-wait-thread': {
@@ -113,6 +116,7 @@ export const PARAMETERS = {
     since: '3.1',
     removed: '9.1',
     source: NOT_YET,
+    with: 'compress',
     about: 'whether a page waits for a free compress thread, or is sent uncompressed',
   },
   'decompress-threads': {
@@ -122,6 +126,7 @@ export const PARAMETERS = {
     since: '2.4',
     removed: '9.1',
     destination: NOT_YET,
+    with: 'compress',
     about: 'number of decompress threads',
   },
   'throttle-trigger-threshold': {
@@ -129,8 +134,8 @@ export const PARAMETERS = {
     range: { least: 1, most: 100 },
     default: 50,
     since: '5.0',
-    live: true,
     source: NOT_YET,
+    with: 'auto-converge',
     about: 'how much of what was sent may be dirtied meanwhile before the guest is throttled',
   },
   'cpu-throttle-initial': {
@@ -138,8 +143,8 @@ export const PARAMETERS = {
     range: { least: 1, most: 99 },
     default: 20,
     since: '2.7',
-    live: true,
     source: NOT_YET,
+    with: 'auto-converge',
     about: 'by how much the vCPUs are throttled at first',
   },
   'cpu-throttle-increment': {
@@ -147,16 +152,16 @@ export const PARAMETERS = {
     range: { least: 1, most: 99 },
     default: 10,
     since: '2.7',
-    live: true,
     source: NOT_YET,
+    with: 'auto-converge',
     about: 'by how much the throttling grows',
   },
   'cpu-throttle-tailslow': {
     type: 'bool',
     default: false,
     since: '5.1',
-    live: true,
     source: NOT_YET,
+    with: 'auto-converge',
     about: 'smaller steps near the end of the throttling',
   },
   'tls-creds': {
@@ -186,7 +191,6 @@ export const PARAMETERS = {
     unit: 'bytes/s',
     default: 134_217_728,
     since: '2.8',
-    live: true,
     source: 'maxBandwidthBytesPerSecond',
     about: 'limit over all channels together; 0: none',
   },
@@ -195,7 +199,6 @@ export const PARAMETERS = {
     unit: 'bytes/s',
     default: 0,
     since: '8.2',
-    live: true,
     source: NOT_YET,
     about: 'what the link will carry at the switch-over; 0: what is measured',
   },
@@ -205,7 +208,6 @@ export const PARAMETERS = {
     range: { least: 0, most: 2_000_000 },
     default: 300,
     since: '2.8',
-    live: true,
     source: 'downtimeLimitMs',
     about: 'how long the guest may stand still at the switch-over',
   },
@@ -215,6 +217,7 @@ export const PARAMETERS = {
     default: 20_000,
     since: '2.8',
     source: NO_COLO,
+    with: 'x-colo',
     about: 'time between two checkpoints of COLO',
   },
   'block-incremental': {
@@ -223,6 +226,7 @@ export const PARAMETERS = {
     since: '2.10',
     removed: '9.1',
     source: NO_BLOCK,
+    with: 'block',
     about: 'only the topmost image of each disk is migrated',
   },
   'multifd-channels': {
@@ -232,6 +236,7 @@ export const PARAMETERS = {
     since: '4.0',
     source: 'multifdChannels',
     destination: 'multifdChannels',
+    with: 'multifd',
     about: 'number of multifd channels, the same on both sides',
   },
   'xbzrle-cache-size': {
@@ -239,8 +244,8 @@ export const PARAMETERS = {
     unit: 'bytes',
     default: 67_108_864,
     since: '2.11',
-    live: true,
     source: NOT_YET,
+    with: 'xbzrle',
     about: "size of XBZRLE's cache of pages: a power of two, a page at least",
   },
   'max-postcopy-bandwidth': {
@@ -249,6 +254,7 @@ export const PARAMETERS = {
     default: 0,
     since: '3.0',
     source: NO_POSTCOPY,
+    with: 'postcopy-ram',
     about: 'limit of the background transfer in postcopy; 0: none',
   },
   'max-cpu-throttle': {
@@ -256,8 +262,8 @@ export const PARAMETERS = {
     range: { least: 1, most: 99 },
     default: 99,
     since: '3.1',
-    live: true,
     source: NOT_YET,
+    with: 'auto-converge',
     about: 'limit of the throttling, from cpu-throttle-initial on',
   },
   'multifd-compression': {
@@ -267,6 +273,7 @@ export const PARAMETERS = {
     since: '5.0',
     source: 'multifdCompression',
     destination: 'multifdCompression',
+    with: 'multifd',
     about: 'compression of the multifd channels, the same on both sides',
   },
   'multifd-zlib-level': {
@@ -275,6 +282,7 @@ export const PARAMETERS = {
     default: 1,
     since: '5.0',
     source: 'multifdZlibLevel',
+    with: 'multifd',
     about: '0: none, 9: best',
   },
   'multifd-qatzip-level': {
@@ -283,6 +291,7 @@ export const PARAMETERS = {
     default: 1,
     since: '9.2',
     source: NO_QATZIP,
+    with: 'multifd',
     about: '1: fastest, 9: best',
   },
   'multifd-zstd-level': {
@@ -291,6 +300,7 @@ export const PARAMETERS = {
     default: 1,
     since: '5.0',
     source: 'multifdZstdLevel',
+    with: 'multifd',
     about: '0: none, 20: best',
   },
   'block-bitmap-mapping': {
@@ -298,6 +308,7 @@ export const PARAMETERS = {
     since: '5.2',
     source: NO_BITMAPS,
     destination: NO_BITMAPS,
+    with: 'dirty-bitmaps',
     about: 'names of disks and their dirty bitmaps in the stream',
   },
   'x-vcpu-dirty-limit-period': {
@@ -306,8 +317,8 @@ export const PARAMETERS = {
     range: { least: 1, most: 1000 },
     default: 1000,
     since: '8.1',
-    live: true,
     source: NOT_YET,
+    with: 'dirty-limit',
     about: "how often the vCPUs' dirty rates are measured for dirty-limit",
   },
   'vcpu-dirty-limit': {
@@ -316,8 +327,8 @@ export const PARAMETERS = {
     range: { least: 1 },
     default: 1,
     since: '8.1',
-    live: true,
     source: NOT_YET,
+    with: 'dirty-limit',
     about: 'limit of the dirty rate of each vCPU for dirty-limit',
   },
   mode: {
@@ -344,6 +355,7 @@ export const PARAMETERS = {
     since: '9.1',
     source: NO_DIRECT_IO,
     destination: NO_DIRECT_IO,
+    with: 'mapped-ram',
     about: 'a mapped-ram file is written past the page cache',
   },
   'cpr-exec-command': {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { MIGRATE_DEFAULTS, resolveMigrateOptions, resolveReceiveOptions } from '../options.ts';
-import { MigrationSettings, type QemuVersion, type Side } from './index.ts';
+import { MigrationSettings, type QemuVersion } from './index.ts';
+import type { Side } from './use.ts';
 
 const settings = (side: Side = 'source', version: QemuVersion = '10.0') =>
   new MigrationSettings({ side, version });
@@ -41,6 +42,7 @@ test('what is set is told and reaches the options', () => {
     multifdZstdLevel: 1,
     zeroPageDetection: 'legacy',
     returnPath: true,
+    pauseBeforeSwitchover: false,
     multifd: true,
     mappedRam: false,
   });

@@ -1,5 +1,10 @@
 import { MigrationError } from '../../error.ts';
-import type { MigrateOptions, ReceiveOptions } from '../options.ts';
+import {
+  LIVE_PARAMETERS,
+  type LiveParameters,
+  type MigrateOptions,
+  type ReceiveOptions,
+} from '../options.ts';
 import {
   type CapabilityState,
   type ParameterChanges,
@@ -14,6 +19,7 @@ import {
   type ParameterValue,
   parametersOf,
 } from './parameters.ts';
+import { rangeOf } from './range.ts';
 import { checkCapabilities, checkListening, checkParameters } from './rules.ts';
 import { isRefusal, type Refusal, type Side } from './use.ts';
 import { DEFAULT_QEMU_VERSION, type QemuVersion } from './version.ts';
@@ -149,11 +155,12 @@ export class MigrationSettings {
    *
    * @throws MigrationError as `setParameters` does
    */
-  liveChanges(args: unknown): Partial<MigrateOptions> {
+  liveChanges(args: unknown): LiveParameters {
+    const live: readonly unknown[] = LIVE_PARAMETERS;
     const options: Record<string, unknown> = {};
     for (const [name, value] of entries(this.#check(args))) {
-      const { live, source } = parameterOf(name);
-      if (live && typeof source === 'string') options[source] = toOption(value);
+      const { source } = parameterOf(name);
+      if (typeof source === 'string' && live.includes(source)) options[source] = toOption(value);
     }
     return options;
   }
@@ -178,7 +185,7 @@ export class MigrationSettings {
       if (bytes >= pageSizeBytes && (bytes & (bytes - 1n)) === 0n) return;
       throw outOfRange(name, value, `a power of two from ${pageSizeBytes} on`);
     }
-    const { range } = parameterOf(name);
+    const range = rangeOf(parameterOf(name));
     if (range === undefined || (typeof value !== 'number' && typeof value !== 'bigint')) return;
     const { least, most } = range;
     if (value >= least && (most === undefined || value <= most)) return;

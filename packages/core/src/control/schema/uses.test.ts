@@ -1,19 +1,11 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { resolveMigrateOptions, resolveReceiveOptions } from '../options.ts';
-import {
-  CAPABILITIES,
-  type Capability,
-  isRefusal,
-  MigrationSettings,
-  PARAMETERS,
-  type Parameter,
-  type ParameterValue,
-  parametersOf,
-  type QemuVersion,
-  type Side,
-  type Uses,
-} from './index.ts';
+import { CAPABILITIES, type Capability } from './capabilities.ts';
+import { PARAMETERS, type Parameter, type ParameterValue, parametersOf } from './parameters.ts';
+import { MigrationSettings } from './settings.ts';
+import { isRefusal, type Side, type Uses } from './use.ts';
+import type { QemuVersion } from './version.ts';
 
 /**
  * Every item is refused by name, or it reaches the option that it is mapped to, or acts elsewhere by name:
