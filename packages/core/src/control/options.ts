@@ -51,6 +51,10 @@ export interface MigrateOptions extends CommonOptions {
   zeroPageDetection?: ZeroPageDetection;
   /** Overrides what the machine version says: the SWITCHOVER_START command (QEMU from 10.0). */
   sendSwitchoverStart?: boolean;
+  /** Capability `xbzrle`: a page that was sent before is sent as what has changed in it. */
+  xbzrle?: boolean;
+  /** Size of its cache of pages in bytes: a power of two, 4096 or more. */
+  xbzrleCacheSizeBytes?: number;
   /** Capability `pause-before-switchover`: with the guest stopped, waits in `pre-switchover` for `continue`. */
   pauseBeforeSwitchover?: boolean;
   /**
@@ -85,6 +89,8 @@ export const MIGRATE_DEFAULTS = {
   downtimeLimitMs: 300,
   returnPath: true,
   mappedRam: false,
+  xbzrle: false,
+  xbzrleCacheSizeBytes: 64 * 1024 * 1024,
   pauseBeforeSwitchover: false,
   connectTimeoutMs: 10_000,
   channelTimeoutMs: 10_000,
@@ -99,6 +105,7 @@ export type ResolvedMigrateOptions = MigrateOptions &
 export const LIVE_PARAMETERS = [
   'maxBandwidthBytesPerSecond',
   'downtimeLimitMs',
+  'xbzrleCacheSizeBytes',
 ] as const satisfies readonly (keyof MigrateOptions)[];
 export type LiveParameters = Pick<MigrateOptions, (typeof LIVE_PARAMETERS)[number]>;
 
@@ -133,6 +140,7 @@ export function resolveMigrateOptions(options: MigrateOptions = {}): ResolvedMig
     checkOneOf('zero-page-detection', resolved.zeroPageDetection, ZERO_PAGE_DETECTIONS);
   }
   if (resolved.mappedRam) checkMappedRam(resolved);
+  checkXbzrle(resolved);
   return resolved;
 }
 
@@ -186,6 +194,23 @@ function checkMappedRam(options: ResolvedMigrateOptions): void {
   if (multifdBackend !== undefined) throw contradicts('multifd-backend', multifdBackend);
   if (multifdFlushAfterEachSection !== undefined)
     throw contradicts('multifd-flush-after-each-section', multifdFlushAfterEachSection ? 'on' : 'off');
+}
+
+/** As QEMU from 8.2 on. Before, multifd and xbzrle together meant multifd. */
+function checkXbzrle(options: ResolvedMigrateOptions): void {
+  const { xbzrle, xbzrleCacheSizeBytes: bytes, multifd, mappedRam } = options;
+  if (bytes < 4096 || !isPowerOfTwo(bytes)) {
+    throw new MigrationError('bad-option', 'xbzrle-cache-size is no size of a cache', {
+      found: String(bytes),
+      expected: 'a power of two, 4096 or more',
+    });
+  }
+  if (xbzrle && multifd) throw new MigrationError('bad-option', 'multifd does not go with xbzrle');
+  if (xbzrle && mappedRam) throw new MigrationError('bad-option', 'mapped-ram does not go with xbzrle');
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return Number.isSafeInteger(value) && (BigInt(value) & (BigInt(value) - 1n)) === 0n;
 }
 
 function checkOneOf(name: string, value: string, allowed: readonly string[]): void {

@@ -23,7 +23,7 @@ export interface RamStats {
 }
 
 /** `query-migrate`'s `xbzrle-cache` member. */
-interface XbzrleStats {
+export interface XbzrleStats {
   /** Bytes. */
   cacheSize: number;
   bytes: number;

@@ -15,6 +15,20 @@ export interface MainPageWriter {
   addPage(blockIndex: number, page: number): boolean;
   /** Queues one ZERO record; as `addPage`. */
   addZero(blockIndex: number, page: number): boolean;
+  /**
+   * Queues a record of which the bytes behind its head are given: `length` bytes, `RECORD_BODY_LIMIT_BYTES` at
+   * most, from `at` on, which are copied. As `addPage`.
+   */
+  addRecord(
+    blockIndex: number,
+    page: number,
+    flag: number,
+    bytes: Buffer,
+    at: number,
+    length: number,
+  ): boolean;
+  /** Bytes of the block name that the next record has if it is of that block: 0 behind a record of the same. */
+  nameBytes(blockIndex: number): number;
   drained(): Promise<void>;
   /** Hands everything to the channel, so that something else can be written behind it. */
   flush(): void;
@@ -29,8 +43,10 @@ export interface MainPageWriter {
  */
 const BUFFER_BYTES = 256 * 1024;
 const BUFFER_COUNT = 16;
-/** A ZERO or PAGE word, a counted name, and a page. */
-const RECORD_LIMIT_BYTES = 8 + 256 + TARGET_PAGE_BYTES;
+/** A page, and what else a record with an encoded one may hold. */
+export const RECORD_BODY_LIMIT_BYTES = TARGET_PAGE_BYTES + 64;
+/** A word, a counted name, and the body. */
+const RECORD_LIMIT_BYTES = 8 + 256 + RECORD_BODY_LIMIT_BYTES;
 
 export class MainPages implements MainPageWriter {
   normalPages = 0;
@@ -75,6 +91,26 @@ export class MainPages implements MainPageWriter {
     this.#used = at + 1;
     this.zeroPages++;
     return this.#used + RECORD_LIMIT_BYTES <= BUFFER_BYTES || this.flush();
+  }
+
+  addRecord(
+    blockIndex: number,
+    page: number,
+    flag: number,
+    bytes: Buffer,
+    at: number,
+    length: number,
+  ): boolean {
+    const buffer = this.#room();
+    const bodyAt = this.#header(buffer, blockIndex, page, flag);
+    bytes.copy(buffer, bodyAt, at, at + length);
+    this.#used = bodyAt + length;
+    if (flag === RamFlag.page) this.normalPages++;
+    return this.#used + RECORD_LIMIT_BYTES <= BUFFER_BYTES || this.flush();
+  }
+
+  nameBytes(blockIndex: number): number {
+    return blockIndex === this.#lastBlock ? 0 : this.#names[blockIndex]!.length;
   }
 
   drained(): Promise<void> {

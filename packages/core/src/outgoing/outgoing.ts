@@ -177,6 +177,7 @@ export class OutgoingMigration {
       pacer,
       sender: this.#sender,
       mainPages: this.#sender ? undefined : this.#parts.createMainPages?.(channel, ram.blocks),
+      live: this.#live,
       signal,
       wireBytes,
     });

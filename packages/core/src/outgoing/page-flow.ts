@@ -1,3 +1,4 @@
+import type { ResolvedMigrateOptions } from '../control/options.ts';
 import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { PageSender } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
@@ -8,6 +9,7 @@ import type { MainStreamWriter } from './main-stream.ts';
 import { type Pacer, WINDOW_MS } from './pacer.ts';
 import type { RamIteration } from './ram-iteration.ts';
 import type { ProtocolSwitches } from './switches.ts';
+import { XbzrlePages } from './xbzrle-pages.ts';
 
 interface PageFlowParts {
   readonly ram: RamIteration;
@@ -18,6 +20,7 @@ interface PageFlowParts {
   readonly sender: PageSender | undefined;
   /** Writes the pages of the main channel, if not `MainPages`. */
   readonly mainPages: MainPageWriter | undefined;
+  readonly live: Readonly<ResolvedMigrateOptions>;
   readonly signal: AbortSignal;
   /** Bytes on the wire so far, all channels. */
   wireBytes(): number;
@@ -34,6 +37,8 @@ const BREATH_MS = 20;
  */
 export class PageFlow {
   readonly main: MainPageWriter;
+  /** With the capability xbzrle. */
+  readonly xbzrle: XbzrlePages | undefined;
   /** Pages handed to page channels since the start. */
   #submittedPages = 0;
   readonly #parts: PageFlowParts;
@@ -43,7 +48,9 @@ export class PageFlow {
 
   constructor(parts: PageFlowParts) {
     this.#parts = parts;
-    this.main = parts.mainPages ?? new MainPages(parts.channel, parts.ram.blocks);
+    const pages = parts.mainPages ?? new MainPages(parts.channel, parts.ram.blocks);
+    this.xbzrle = parts.live.xbzrle ? new XbzrlePages(pages, parts.ram, parts.live) : undefined;
+    this.main = this.xbzrle ?? pages;
     this.#batchPages = parts.sender?.pagesPerSubmit ?? MAIN_BATCH_PAGES;
     this.#batch = new Uint32Array(this.#batchPages);
   }
@@ -87,7 +94,7 @@ export class PageFlow {
           break;
         }
       }
-      const count = ram.next(this.#batch, this.#batchPages);
+      const count = this.#next();
       if (count === 0) {
         await this.#syncPerPass();
         break;
@@ -103,13 +110,10 @@ export class PageFlow {
   async writeEnd(): Promise<void> {
     const { ram, stream } = this.#parts;
     stream.ramEnd();
+    if (this.xbzrle !== undefined) this.xbzrle.lastStage = true;
     // From where the scan stands to the last block, and from the first block to there: two rounds at most.
     for (let round = 0; round < 2; round++) {
-      for (
-        let count = ram.next(this.#batch, this.#batchPages);
-        count > 0;
-        count = ram.next(this.#batch, this.#batchPages)
-      ) {
+      for (let count = this.#next(); count > 0; count = this.#next()) {
         await this.#send(ram.blockIndex, count);
         await this.#breathe();
       }
@@ -118,6 +122,13 @@ export class PageFlow {
       if (ram.dirtyPages === 0) break;
     }
     await this.#endSection();
+  }
+
+  /** Takes the next pages from the bitmap into the batch; 0 at the end of a pass. */
+  #next(): number {
+    const count = this.#parts.ram.next(this.#batch, this.#batchPages);
+    if (count === 0) this.xbzrle?.start();
+    return count;
   }
 
   async #send(blockIndex: number, count: number): Promise<void> {

@@ -75,7 +75,9 @@ export class OutgoingStats {
   /** Lets the pacer close its window when it is due. */
   measure(): void {
     const { normal, zero } = this.#pages();
-    this.#pacer?.update(this.wireBytes(), normal * TARGET_PAGE_BYTES, normal + zero);
+    const changed = this.#flow?.xbzrle?.stats().pages ?? 0;
+    const full = normal + changed;
+    this.#pacer?.update(this.wireBytes(), full * TARGET_PAGE_BYTES, full + zero);
   }
 
   /** To be called after each dirty sync: a rate is taken once a second. */
@@ -85,6 +87,7 @@ export class OutgoingStats {
     const dirtied = this.#ram?.dirtiedPages ?? 0;
     if (elapsedMs < 1000) return;
     this.#dirtyPagesPerSecond = ((dirtied - this.#periodStartDirtied) / elapsedMs) * 1000;
+    this.#flow?.xbzrle?.endPeriod();
     this.#periodStartMs = now;
     this.#periodStartDirtied = dirtied;
   }
@@ -116,6 +119,7 @@ export class OutgoingStats {
       ...(this.#status === 'completed' && { downtimeMs: this.#downtimeMs() }),
       ...(rate > 0 && !over && { expectedDowntimeMs: downtimeMs }),
       ...(rate > dirtyBytesPerMs && !over && { etaMs }),
+      ...(this.#flow?.xbzrle !== undefined && { xbzrleCache: this.#flow.xbzrle.stats() }),
       // A cancel is no error.
       ...(this.#status === 'failed' && this.#error !== undefined && { errorDesc: this.#error.message }),
       channels: this.#channels(),

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { BlockView, type RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
-import type { MainPageWriter } from '@pageferry/core/outgoing';
+import { type MainPageWriter, RECORD_BODY_LIMIT_BYTES } from '@pageferry/core/outgoing';
 import type { ByteChannel } from '@pageferry/core/transport';
 import { encodeCountedString, encodePageHeader, RamFlag } from '@pageferry/core/wire';
 import { IoVector } from '../system/io-vector.ts';
@@ -8,12 +8,16 @@ import { Errno, MessageFlag, type SystemCalls } from '../system/system-calls.ts'
 
 /** Records that leave in one system call. */
 const BATCH_RECORDS = 128;
-/** A RAM word, a counted block name, and the fill value of a zero page. */
-const HEAD_LIMIT_BYTES = 8 + 256 + 1;
+/** A RAM word, a counted block name, and what follows them unless it is a page where it lies. */
+const HEAD_LIMIT_BYTES = 8 + 256 + RECORD_BODY_LIMIT_BYTES;
 /** How long the thread may stand still in one call; between two of them the event loop gets its turn. */
 const WAIT_MS = 5;
 /** How long a peer that takes nothing is left alone before it is asked again. */
 const RETRY_MS = 1;
+
+const NOTHING = Buffer.alloc(0);
+/** Of a zero page. */
+const FILL = Buffer.alloc(1);
 
 const FULL = -1;
 const BROKEN = -2;
@@ -58,7 +62,7 @@ export class DirectMainPages implements MainPageWriter {
 
   addPage(blockIndex: number, page: number): boolean {
     this.normalPages++;
-    this.#addHead(blockIndex, page, RamFlag.page);
+    this.#addHead(blockIndex, page, RamFlag.page, NOTHING, 0, 0);
     const base = this.#blocks[blockIndex]!.address(this.#calls.addressOf);
     this.#vector.add(base + page * TARGET_PAGE_BYTES, TARGET_PAGE_BYTES);
     this.#pageOf[this.#records - 1] = page;
@@ -67,9 +71,25 @@ export class DirectMainPages implements MainPageWriter {
 
   addZero(blockIndex: number, page: number): boolean {
     this.zeroPages++;
-    this.#addHead(blockIndex, page, RamFlag.zero);
-    this.#pageOf[this.#records - 1] = -1;
+    this.#addHead(blockIndex, page, RamFlag.zero, FILL, 0, 1);
     return this.#records < BATCH_RECORDS || this.#send();
+  }
+
+  addRecord(
+    blockIndex: number,
+    page: number,
+    flag: number,
+    bytes: Buffer,
+    at: number,
+    length: number,
+  ): boolean {
+    if (flag === RamFlag.page) this.normalPages++;
+    this.#addHead(blockIndex, page, flag, bytes, at, length);
+    return this.#records < BATCH_RECORDS || this.#send();
+  }
+
+  nameBytes(blockIndex: number): number {
+    return blockIndex === this.#lastBlock ? 0 : this.#names[blockIndex]!.length;
   }
 
   async drained(): Promise<void> {
@@ -84,14 +104,23 @@ export class DirectMainPages implements MainPageWriter {
     if (this.#records > 0 && !this.#send()) this.#giveToChannel();
   }
 
-  #addHead(blockIndex: number, page: number, flags: number): void {
+  /** Head and body of a record, one behind the other. */
+  #addHead(
+    blockIndex: number,
+    page: number,
+    flags: number,
+    body: Buffer,
+    bodyAt: number,
+    length: number,
+  ): void {
     const name = blockIndex === this.#lastBlock ? undefined : this.#names[blockIndex];
     this.#lastBlock = blockIndex;
     const start = this.#headBytes;
-    let end = encodePageHeader(this.#heads, start, name, page, flags);
-    if (flags === RamFlag.zero) this.#heads[end++] = 0;
+    const headEnd = encodePageHeader(this.#heads, start, name, page, flags);
+    const end = headEnd + body.copy(this.#heads, headEnd, bodyAt, bodyAt + length);
     this.#vector.add(this.#headsAddress + start, end - start);
     this.#blockOf[this.#records] = blockIndex;
+    this.#pageOf[this.#records] = -1;
     this.#ends[this.#records] = end;
     this.#headBytes = end;
     this.#records++;

@@ -21,7 +21,7 @@ export interface Capability extends Lifetime, Uses {
 export const CAPABILITIES = {
   xbzrle: {
     since: '1.2',
-    source: NOT_YET,
+    source: 'xbzrle',
     about: 'a page that was sent before is sent as its changes',
   },
   'rdma-pin-all': {

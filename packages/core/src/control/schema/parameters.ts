@@ -244,7 +244,7 @@ export const PARAMETERS = {
     unit: 'bytes',
     default: 67_108_864,
     since: '2.11',
-    source: NOT_YET,
+    source: 'xbzrleCacheSizeBytes',
     with: 'xbzrle',
     about: "size of XBZRLE's cache of pages: a power of two, a page at least",
   },

@@ -33,7 +33,7 @@ test('what is set is told and reaches the options', () => {
     source.queryCapabilities().filter(({ state }) => state),
     on('return-path', 'multifd'),
   );
-  assert.deepEqual(source.toMigrateOptions(), {
+  assert.partialDeepStrictEqual(source.toMigrateOptions(), {
     maxBandwidthBytesPerSecond: 5,
     downtimeLimitMs: 70,
     multifdChannels: 3,
@@ -46,6 +46,17 @@ test('what is set is told and reaches the options', () => {
     multifd: true,
     mappedRam: false,
   });
+});
+
+test('up to 8.1 multifd and xbzrle may both be on, and multifd carries the pages', () => {
+  const older = settings('source', '7.2');
+  older.setCapabilities(on('xbzrle'));
+  assert.equal(older.toMigrateOptions().xbzrle, true);
+  older.setCapabilities(on('multifd'));
+  assert.equal(older.toMigrateOptions().xbzrle, false);
+  resolveMigrateOptions(older.toMigrateOptions());
+  older.setParameters({ 'xbzrle-cache-size': 8192 });
+  assert.deepEqual(older.liveChanges({ 'xbzrle-cache-size': 4096 }), { xbzrleCacheSizeBytes: 4096 });
 });
 
 test('integers of 64 bits are kept whole', () => {

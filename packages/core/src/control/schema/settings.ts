@@ -142,7 +142,9 @@ export class MigrationSettings {
 
   /** @throws MigrationError `unsupported` for what was set and a source does not do */
   toMigrateOptions(): MigrateOptions {
-    return this.#toOptions('source');
+    const options: MigrateOptions = this.#toOptions('source');
+    // Where releases take both, the pages go to the channels of multifd.
+    return options.multifd ? { ...options, xbzrle: false } : options;
   }
 
   /** @throws MigrationError `unsupported` for what was set and a destination does not do */
