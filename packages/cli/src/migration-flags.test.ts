@@ -1,22 +1,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type { Side } from '@pageferry/core/control';
 import { Command, CommanderError } from 'commander';
-import {
-  addCapabilities,
-  addMultifdFlags,
-  addSourceFlags,
-  addTimeLimits,
-  type MigrationFlags,
-  toMigrateOptions,
-  toReceiveOptions,
-} from './migration-flags.ts';
+import { addMigrationFlags, type FlagsOf, type MigrationFlags } from './migration-flags.ts';
+import { toMigrateOptions, toReceiveOptions } from './migration-options.ts';
 
-function parse(args: string[]): MigrationFlags {
+function parse(args: string[], sides: Side[] = ['source'], more: Partial<FlagsOf> = {}): MigrationFlags {
   const command = new Command('x').exitOverride().configureOutput({ outputError: () => {} });
-  addCapabilities(command, ['multifd', 'return-path']);
-  addMultifdFlags(command);
-  addSourceFlags(command);
-  addTimeLimits(command, { connect: true });
+  addMigrationFlags(command, { sides, ...more });
   return command.parse(args, { from: 'user' }).opts<MigrationFlags>();
 }
 
@@ -56,20 +47,21 @@ test('every flag reaches the options of the source', () => {
 });
 
 test('the flags of both sides reach the options of the destination', () => {
-  const flags = parse('--multifd-channels 1 --multifd-compression lz4 --stall-timeout 0'.split(' '));
+  const args = '--multifd-channels 1 --multifd-compression lz4 --announce-step 7 --stall-timeout 0'.split(
+    ' ',
+  );
+  const flags = parse(args, ['destination']);
   assert.deepEqual(toReceiveOptions(flags, false), {
     multifd: true,
     multifdChannels: 1,
     multifdCompression: 'lz4',
+    announceStepMs: 7,
     stallTimeoutMs: 0,
   });
 });
 
 test('mapped-ram is an option of a source that can use it', () => {
-  const command = new Command('x').exitOverride();
-  addCapabilities(command, ['multifd', 'mapped-ram']);
-  const flags = command.parse(['--capability', 'mapped-ram=on'], { from: 'user' }).opts<MigrationFlags>();
-  assert.deepEqual(toMigrateOptions(flags, false), { multifd: false, mappedRam: true });
+  assert.deepEqual(migrateOptions('--capability', 'mapped-ram=on'), { multifd: false, mappedRam: true });
 });
 
 test('a multifd flag turns multifd on', () => {
@@ -98,8 +90,16 @@ test('contradictions are refused', () => {
 test('capabilities that are not there are refused by name', () => {
   const refusal = (message: RegExp) => (error: unknown) =>
     error instanceof CommanderError && message.test(error.message);
-  assert.throws(() => parse(['--capability', 'postcopy-ram']), refusal(/postcopy-ram is not supported yet/));
-  assert.throws(() => parse(['--capability', 'mapped-ram']), refusal(/mapped-ram belongs to files/));
+  assert.throws(() => parse(['--capability', 'postcopy-ram']), refusal(/postcopy-ram is not supported/));
+  assert.throws(
+    () => parse(['--capability', 'multifd'], ['source'], { without: { multifd: 'is for others' } }),
+    refusal(/Capability multifd is for others\./),
+  );
+  assert.throws(
+    () => parse(['--capability', 'return-path'], ['destination']),
+    refusal(/return-path is decided by the source/),
+  );
+  assert.throws(() => parse(['--capability', 'events']), refusal(/events acts in the monitor alone/));
   assert.throws(() => parse(['--capability', 'multifdd']), refusal(/multifdd is not known/));
   assert.throws(() => parse(['--capability', 'multifd=maybe']), refusal(/Expected on or off/));
   assert.throws(() => parse(['--capability', 'multifd=on=off']), refusal(/name=on or name=off/));

@@ -54,7 +54,7 @@ const refused: [RegExp, ...string[]][] = [
   [/--memory.*A size is/, 'demo', '--memory', 'lots'],
   [/--multifd-channels.*1 to 255/, 'demo', '--multifd-channels', '0'],
   [/Allowed choices are none, zlib, zstd, lz4, adaptive/, 'demo', '--multifd-compression', 'gzip'],
-  [/postcopy-ram is not supported yet/, 'demo', '--capability', 'postcopy-ram'],
+  [/postcopy-ram is not supported/, 'demo', '--capability', 'postcopy-ram'],
   [/mapped-ram needs a file.*file:PATH/, 'send', 'x', 'tcp:a:1', '--capability', 'mapped-ram'],
   [/mapped-ram belongs to files/, ...receive, '--out', '/x', '--capability', 'mapped-ram'],
   [

@@ -5,14 +5,13 @@ import type { Context } from '../context.ts';
 import { type DemoResult, runDemo } from '../demo/run-demo.ts';
 import { formatBytes, formatCount, formatRate, formatTime } from '../format.ts';
 import {
-  addCapabilities,
-  addMultifdFlags,
-  addSourceFlags,
-  addTimeLimits,
+  ANNOUNCEMENTS,
+  addMigrationFlags,
+  FOR_FILES,
+  FOR_MONITORS,
   type MigrationFlags,
-  toMigrateOptions,
-  toReceiveOptions,
 } from '../migration-flags.ts';
+import { toMigrateOptions, toReceiveOptions } from '../migration-options.ts';
 import { migrationSummary } from '../migration-summary.ts';
 import { parseInteger, parseSize } from '../values.ts';
 
@@ -59,10 +58,11 @@ export function defineDemo(program: Command, context: Context): Command {
     )
     .addHelpText('after', EXAMPLES)
     .action((flags: DemoFlags) => run(flags, context));
-  addCapabilities(command, ['multifd', 'return-path']);
-  addMultifdFlags(command);
-  addSourceFlags(command);
-  addTimeLimits(command, { connect: true });
+  addMigrationFlags(command, {
+    sides: ['source', 'destination'],
+    without: { 'mapped-ram': FOR_FILES, 'pause-before-switchover': FOR_MONITORS },
+    withoutParameters: ANNOUNCEMENTS,
+  });
   return command;
 }
 

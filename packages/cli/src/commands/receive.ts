@@ -5,13 +5,8 @@ import type { Context } from '../context.ts';
 import { showFileProgress } from '../file-progress.ts';
 import { followProgress, progressIntervalMs } from '../follow-progress.ts';
 import { formatBytes, formatTime } from '../format.ts';
-import {
-  addCapabilities,
-  addMultifdFlags,
-  addTimeLimits,
-  type MigrationFlags,
-  toReceiveOptions,
-} from '../migration-flags.ts';
+import { ANNOUNCEMENTS, addMigrationFlags, FOR_FILES, type MigrationFlags } from '../migration-flags.ts';
+import { toReceiveOptions } from '../migration-options.ts';
 import { parseUuidOption } from '../values.ts';
 
 interface ReceiveFlags extends MigrationFlags {
@@ -53,9 +48,11 @@ export function defineReceive(program: Command, context: Context): Command {
     .addOption(new Option('--uuid <uuid>', 'the guest must have this UUID').argParser(parseUuidOption))
     .addHelpText('after', EXAMPLES)
     .action((uri: string, flags: ReceiveFlags) => run(uri, flags, context));
-  addCapabilities(command, ['multifd']);
-  addMultifdFlags(command);
-  addTimeLimits(command, { connect: false });
+  addMigrationFlags(command, {
+    sides: ['destination'],
+    without: { 'mapped-ram': FOR_FILES },
+    withoutParameters: ANNOUNCEMENTS,
+  });
   return command;
 }
 

@@ -7,14 +7,8 @@ import { type Command, Option } from 'commander';
 import type { Context } from '../context.ts';
 import { showFileProgress } from '../file-progress.ts';
 import { followProgress, progressIntervalMs } from '../follow-progress.ts';
-import {
-  addCapabilities,
-  addMultifdFlags,
-  addSourceFlags,
-  addTimeLimits,
-  type MigrationFlags,
-  toMigrateOptions,
-} from '../migration-flags.ts';
+import { addMigrationFlags, FOR_MONITORS, type MigrationFlags } from '../migration-flags.ts';
+import { toMigrateOptions } from '../migration-options.ts';
 import { migrationSummary } from '../migration-summary.ts';
 import { parseUuidOption } from '../values.ts';
 
@@ -43,10 +37,10 @@ export function defineSend(program: Command, context: Context): Command {
     .addOption(new Option('--uuid <uuid>', 'send the guest under this UUID').argParser(parseUuidOption))
     .addHelpText('after', EXAMPLES)
     .action((file: string, uri: string, flags: SendFlags) => run(file, uri, flags, context));
-  addCapabilities(command, ['multifd', 'return-path', 'mapped-ram']);
-  addMultifdFlags(command);
-  addSourceFlags(command);
-  addTimeLimits(command, { connect: true });
+  addMigrationFlags(command, {
+    sides: ['source'],
+    without: { 'pause-before-switchover': FOR_MONITORS },
+  });
   return command;
 }
 
