@@ -43,6 +43,26 @@ export interface MigrateOptions extends CommonOptions {
   maxBandwidthBytesPerSecond?: number;
   /** How long the guest may stand still at the switch-over, in ms. */
   downtimeLimitMs?: number;
+  /** Bytes per second that the link is sure to carry at the switch-over; 0: what was measured while the guest ran. */
+  availSwitchoverBandwidthBytesPerSecond?: number;
+  /** Capability `auto-converge`: a guest that dirties memory faster than it is sent is throttled, step by step. */
+  autoConverge?: boolean;
+  /** How much of its time a throttled guest stands still at first, 1 to 99 percent. */
+  cpuThrottleInitial?: number;
+  /** By how much that grows with each step, 1 to 99 percent. */
+  cpuThrottleIncrement?: number;
+  /** Smaller steps when less is enough. */
+  cpuThrottleTailslow?: boolean;
+  /** The most that it grows to, `cpuThrottleInitial` to 99 percent. */
+  maxCpuThrottle?: number;
+  /** How much may be dirtied of what is sent meanwhile before the guest is throttled, 1 to 100 percent. */
+  throttleTriggerThreshold?: number;
+  /** Capability `dirty-limit`: as auto-converge, but only vCPUs that dirty more than the limit are slowed down. */
+  dirtyLimit?: boolean;
+  /** 1 or more. */
+  vcpuDirtyLimitMiBPerSecond?: number;
+  /** Over how long each vCPU's rate is measured, 1 to 1000 ms. */
+  vcpuDirtyLimitPeriodMs?: number;
   /** Capability `return-path`: on for every duplex transport unless turned off. */
   returnPath?: boolean;
   /** Overrides what the machine version says: multifd sync at every section's end (QEMU up to 8.0). */
@@ -87,6 +107,16 @@ export const MIGRATE_DEFAULTS = {
   multifdZstdLevel: 1,
   maxBandwidthBytesPerSecond: 0,
   downtimeLimitMs: 300,
+  availSwitchoverBandwidthBytesPerSecond: 0,
+  autoConverge: false,
+  cpuThrottleInitial: 20,
+  cpuThrottleIncrement: 10,
+  cpuThrottleTailslow: false,
+  maxCpuThrottle: 99,
+  throttleTriggerThreshold: 50,
+  dirtyLimit: false,
+  vcpuDirtyLimitMiBPerSecond: 1,
+  vcpuDirtyLimitPeriodMs: 1000,
   returnPath: true,
   mappedRam: false,
   xbzrle: false,
@@ -106,6 +136,14 @@ export const LIVE_PARAMETERS = [
   'maxBandwidthBytesPerSecond',
   'downtimeLimitMs',
   'xbzrleCacheSizeBytes',
+  'availSwitchoverBandwidthBytesPerSecond',
+  'cpuThrottleInitial',
+  'cpuThrottleIncrement',
+  'cpuThrottleTailslow',
+  'maxCpuThrottle',
+  'throttleTriggerThreshold',
+  'vcpuDirtyLimitMiBPerSecond',
+  'vcpuDirtyLimitPeriodMs',
 ] as const satisfies readonly (keyof MigrateOptions)[];
 export type LiveParameters = Pick<MigrateOptions, (typeof LIVE_PARAMETERS)[number]>;
 
@@ -139,6 +177,7 @@ export function resolveMigrateOptions(options: MigrateOptions = {}): ResolvedMig
   if (resolved.zeroPageDetection !== undefined) {
     checkOneOf('zero-page-detection', resolved.zeroPageDetection, ZERO_PAGE_DETECTIONS);
   }
+  checkThrottle(resolved);
   if (resolved.mappedRam) checkMappedRam(resolved);
   checkXbzrle(resolved);
   return resolved;
@@ -183,6 +222,14 @@ function checkCommon(options: ResolvedCommonOptions): void {
   ] as const) {
     checkInteger(name, value, 0, 2 ** 31 - 1);
   }
+}
+
+/** What the table of parameters does not say of throttling. */
+function checkThrottle(options: ResolvedMigrateOptions): void {
+  const { cpuThrottleInitial, maxCpuThrottle, autoConverge, dirtyLimit } = options;
+  checkInteger('max-cpu-throttle', maxCpuThrottle, cpuThrottleInitial, 99);
+  if (autoConverge && dirtyLimit)
+    throw new MigrationError('bad-option', 'auto-converge and dirty-limit do not go together');
 }
 
 /** The pages of a mapped-ram file are raw, and no sync point is in it. */

@@ -55,7 +55,10 @@ export interface Progress {
   setupTimeMs?: number;
   /** Source, completed: how long the guest stood still. */
   downtimeMs?: number;
-  /** Source only, once a bandwidth was measured. */
+  /**
+   * Source, not over: how long what was dirty at the last sync takes at the bandwidth that is expected of the
+   * switch-over; the limit before that is known.
+   */
   expectedDowntimeMs?: number;
   /** Source only: estimated time to completion; absent when the guest dirties faster than the link carries. */
   etaMs?: number;

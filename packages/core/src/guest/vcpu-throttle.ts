@@ -81,10 +81,11 @@ export class VcpuThrottle {
    * @throws MigrationError `bad-option` when there is no such vCPU
    */
   limitDirtyRate(mibPerSecond: number, cpuIndex?: number): void {
-    checkInteger('dirty-rate', mibPerSecond, 0, 2 ** 31 - 1);
+    checkInteger('dirty-rate', mibPerSecond, 0, Number.MAX_SAFE_INTEGER);
+    const limit = Math.min(mibPerSecond, 2 ** 31 - 1);
     if (cpuIndex !== undefined) checkInteger('cpu-index', cpuIndex, 0, this.vcpuCount - 1);
     for (let vcpu = 0; vcpu < this.vcpuCount; vcpu++) {
-      if (cpuIndex === undefined || vcpu === cpuIndex) this.#store(vcpu, LIMIT, mibPerSecond);
+      if (cpuIndex === undefined || vcpu === cpuIndex) this.#store(vcpu, LIMIT, limit);
     }
   }
 

@@ -7,6 +7,7 @@ import { type ErrorPhase, MigrationError } from '../error.ts';
 import type { PageSender } from '../page-channels.ts';
 import type { ByteChannel, SeekableChannel } from '../transport/byte-channel.ts';
 import { GuestSwitch } from './guest-switch.ts';
+import { GuestThrottle } from './guest-throttle.ts';
 import { MainStreamWriter } from './main-stream.ts';
 import { MappedRamStreamWriter } from './mapped-ram-stream.ts';
 import { Pacer } from './pacer.ts';
@@ -43,6 +44,7 @@ export class OutgoingMigration {
   #sender: PageSender | undefined;
   #returnPath: ReturnPathReader | undefined;
   #ram: RamIteration | undefined;
+  #throttle: GuestThrottle | undefined;
   /** The destination holds the guest: what fails from here on is a warning. */
   #handedOver = false;
 
@@ -119,6 +121,7 @@ export class OutgoingMigration {
       await this.#complete();
     } finally {
       this.#watch.stop();
+      this.#throttle?.release();
       this.#ram?.stop();
     }
     return this.#stats.result(this.#returnPath !== undefined, this.#warnings);
@@ -140,6 +143,8 @@ export class OutgoingMigration {
     this.#unplug.ask();
     const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = this.#parts.guest;
     const switches = protocolSwitches(machine, this.#live);
+    const throttle = new GuestThrottle(this.#live, memory);
+    this.#throttle = throttle;
     if (this.#live.multifd || this.#live.mappedRam) {
       const { createSender } = this.#parts;
       if (createSender === undefined) throw new MigrationError('internal', 'no page channels were given');
@@ -181,7 +186,7 @@ export class OutgoingMigration {
       signal,
       wireBytes,
     });
-    this.#stats.follow(ram, flow, pacer);
+    this.#stats.follow({ ram, flow, pacer, throttle });
     ram.start();
     await flow.writeStart(earlySections ?? []);
     this.#phase = 'active';
@@ -191,7 +196,8 @@ export class OutgoingMigration {
       await waitPatiently(this.#control, { returnPath, stream }, this.#unplug.finished());
     }
     this.#state.enter('active');
-    const connected = { channel, stream, sender: this.#sender, returnPath, switches, ram, pacer, flow };
+    const sender = this.#sender;
+    const connected = { channel, stream, sender, returnPath, switches, ram, pacer, throttle, flow };
     await iterate(this.#control, connected);
     await switchOver(this.#control, connected, (phase) => {
       this.#phase = phase;
@@ -253,6 +259,7 @@ export class OutgoingMigration {
     // In QEMU's order: `failed` before the guest runs again, `cancelled` when all is over.
     if (cancelled) this.#enterCancelling();
     else this.#state.enter('failed');
+    this.#throttle?.release();
     for (const part of [this.#control.guest, this.#unplug]) {
       const trouble = await part.restore();
       if (trouble !== undefined) error.message += `; ${trouble}`;

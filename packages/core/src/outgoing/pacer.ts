@@ -1,14 +1,31 @@
+import type { ResolvedMigrateOptions } from '../control/options.ts';
+import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+
 /** Length of a measuring and limiting window, ms (QEMU's BUFFER_DELAY). */
-export const WINDOW_MS = 100;
+const WINDOW_MS = 100;
+/** Pages may wait in the channels' queues for as long as this takes at the limit, so that channels work in parallel. */
+const LOOKAHEAD_MS = 20;
+/** How soon a queue is looked at again: its pages may turn out to be zero, or to be compressed. */
+const QUEUE_POLL_MS = 2;
+/** A queued page is taken for no less than this, whatever the pages before it became. */
+const LEAST_PAGE_BYTES = 512;
+
+/** What a pacer obeys; it may change while the migration runs. */
+export type PacerOptions = Readonly<
+  Pick<
+    ResolvedMigrateOptions,
+    'maxBandwidthBytesPerSecond' | 'downtimeLimitMs' | 'availSwitchoverBandwidthBytesPerSecond'
+  >
+>;
 
 /**
  * Bandwidth: what was measured in the last full window, and what `max-bandwidth` still allows in this one.
  *
- * The limit is a budget that grows with time and is never allowed to save up more than one window, so that
- * a pause is not followed by a burst, while a packet that overshoots is paid back in the next window.
+ * The limit is a budget that grows with time, at the rate that the limit has then, and is never allowed to save up
+ * more than one window, so that a pause is not followed by a burst, while a packet that overshoots is paid back.
  */
 export class Pacer {
-  readonly #live: { readonly maxBandwidthBytesPerSecond: number };
+  readonly #live: PacerOptions;
   readonly #now: () => number;
   #windowStartMs: number;
   #windowStartBytes = 0;
@@ -21,62 +38,73 @@ export class Pacer {
   /** Bytes of non-zero guest pages per ms of the last full window: above the wire's when compressing. */
   guestBytesPerMs = 0;
   pagesPerSecond = 0;
+  /** What a page became on the wire, on average, in the last window that sent some. */
+  #queuedPageBytes = TARGET_PAGE_BYTES;
 
-  /** @param live the limit, which may change at any time */
-  constructor(
-    live: { readonly maxBandwidthBytesPerSecond: number },
-    now: () => number = () => performance.now(),
-  ) {
+  constructor(live: PacerOptions, now: () => number = () => performance.now()) {
     this.#live = live;
     this.#now = now;
     this.#windowStartMs = now();
     this.#budgetAtMs = this.#windowStartMs;
   }
 
-  get maxBandwidthBytesPerSecond(): number {
-    return this.#live.maxBandwidthBytesPerSecond;
-  }
-
-  /** Closes the window when it is due. All three are totals since the start of the migration. */
-  update(wireBytes: number, normalPageBytes: number, pages: number): void {
+  /**
+   * Closes the window when it is due. All three are totals since the start of the migration.
+   * @returns how many bytes went over the wire in the window that it has closed
+   */
+  update(wireBytes: number, normalPageBytes: number, pages: number): number | undefined {
     const now = this.#now();
     const elapsedMs = now - this.#windowStartMs;
-    if (elapsedMs < WINDOW_MS) return;
-    this.wireBytesPerMs = (wireBytes - this.#windowStartBytes) / elapsedMs;
+    if (elapsedMs < WINDOW_MS) return undefined;
+    const windowBytes = wireBytes - this.#windowStartBytes;
+    this.wireBytesPerMs = windowBytes / elapsedMs;
     this.guestBytesPerMs = (normalPageBytes - this.#windowStartPageBytes) / elapsedMs;
-    this.pagesPerSecond = ((pages - this.#windowStartPages) / elapsedMs) * 1000;
+    const windowPages = pages - this.#windowStartPages;
+    this.pagesPerSecond = (windowPages / elapsedMs) * 1000;
+    if (windowPages > 0) this.#queuedPageBytes = Math.max(LEAST_PAGE_BYTES, windowBytes / windowPages);
     this.#windowStartMs = now;
     this.#windowStartBytes = wireBytes;
     this.#windowStartPageBytes = normalPageBytes;
     this.#windowStartPages = pages;
+    return windowBytes;
+  }
+
+  /** How many bytes of guest pages can be sent within the downtime limit (QEMU's threshold_size); 0 if unknown. */
+  get thresholdBytes(): number {
+    if (this.bytesPerMs === 0) return 0;
+    return Math.floor(this.switchoverBytesPerMs * this.#live.downtimeLimitMs);
+  }
+
+  /** Bytes of guest pages that are expected to go out per ms once the guest stands still. */
+  get switchoverBytesPerMs(): number {
+    const given = this.#live.availSwitchoverBandwidthBytesPerSecond;
+    return given > 0 ? given / 1000 : this.bytesPerMs;
   }
 
   /**
-   * How many bytes of guest pages can be sent within the downtime limit. Uses the faster of the wire's and
-   * the pages' rate: with compression more guest bytes than wire bytes go through.
+   * Bytes of guest pages that go out per ms: the faster of the wire's and the pages' rate, since with compression more
+   * guest bytes than wire bytes go through.
    */
-  thresholdBytes(downtimeLimitMs: number): number {
-    return this.bytesPerMs * downtimeLimitMs;
-  }
-
-  /** Bytes of guest pages that go out per ms, as `thresholdBytes` takes it. */
   get bytesPerMs(): number {
     return Math.max(this.wireBytesPerMs, this.guestBytesPerMs);
   }
 
   /**
    * Whether more may be sent now.
-   * @param committedBytes everything sent and everything queued that may still be sent, since the start
+   * @param wireBytes sent since the start, over all channels
+   * @param queuedPages given to channels that have not sent them yet
    * @returns 0: yes; else how many ms to wait before asking again
    */
-  waitMs(committedBytes: number): number {
-    if (this.maxBandwidthBytesPerSecond === 0) return 0;
-    const perMs = this.maxBandwidthBytesPerSecond / 1000;
+  waitMs(wireBytes: number, queuedPages: number): number {
     const now = this.#now();
-    this.#budgetBytes += (now - this.#budgetAtMs) * perMs;
+    const perMs = this.#live.maxBandwidthBytesPerSecond / 1000;
+    const grown = this.#budgetBytes + (now - this.#budgetAtMs) * perMs;
+    this.#budgetBytes = perMs === 0 ? wireBytes : Math.min(grown, wireBytes + perMs * WINDOW_MS);
     this.#budgetAtMs = now;
-    const left = this.#budgetBytes - committedBytes;
-    if (left > perMs * WINDOW_MS) this.#budgetBytes = committedBytes + perMs * WINDOW_MS;
-    return left > 0 ? 0 : Math.min(WINDOW_MS, Math.max(1, -left / perMs));
+    if (perMs === 0) return 0;
+    const left = this.#budgetBytes - wireBytes;
+    if (left <= 0) return Math.min(WINDOW_MS, Math.max(1, -left / perMs));
+    const mayQueueBytes = left + perMs * LOOKAHEAD_MS;
+    return queuedPages === 0 || queuedPages * this.#queuedPageBytes < mayQueueBytes ? 0 : QUEUE_POLL_MS;
   }
 }

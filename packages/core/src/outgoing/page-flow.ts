@@ -6,7 +6,7 @@ import type { DeviceSection } from '../wire/messages.ts';
 import { encodeEos, encodeMultifdFlush } from '../wire/ram-records.ts';
 import { MainPages, type MainPageWriter } from './main-pages.ts';
 import type { MainStreamWriter } from './main-stream.ts';
-import { type Pacer, WINDOW_MS } from './pacer.ts';
+import type { Pacer } from './pacer.ts';
 import type { RamIteration } from './ram-iteration.ts';
 import type { ProtocolSwitches } from './switches.ts';
 import { XbzrlePages } from './xbzrle-pages.ts';
@@ -78,7 +78,7 @@ export class PageFlow {
     stream.deviceSections(early);
   }
 
-  /** SECTION_PART: pages until the time is up, the bandwidth used, or the scan has come to its end. */
+  /** SECTION_PART: pages, no faster than the limit allows, until the time is up or the scan has come to its end. */
   async writePart(limitMs: number): Promise<void> {
     const { ram, stream, signal, pacer } = this.#parts;
     stream.ramPart();
@@ -86,13 +86,12 @@ export class PageFlow {
     for (;;) {
       signal.throwIfAborted();
       // With nothing left to send there is nothing to hold back: the sync point of the pass is due.
-      if (pacer.maxBandwidthBytesPerSecond !== 0 && ram.dirtyPages > 0) {
-        const waitMs = pacer.waitMs(this.#parts.wireBytes() + this.queuedPages * TARGET_PAGE_BYTES);
-        if (waitMs > 0) {
-          await this.#flushMain();
-          await new Promise((resolve) => setTimeout(resolve, Math.min(waitMs, WINDOW_MS)));
-          break;
-        }
+      const waitMs = ram.dirtyPages > 0 ? pacer.waitMs(this.#parts.wireBytes(), this.queuedPages) : 0;
+      if (waitMs > 0) {
+        await this.#flushMain();
+        await new Promise((resolve) => setTimeout(resolve, waitMs));
+        if (performance.now() >= deadline) break;
+        continue;
       }
       const count = this.#next();
       if (count === 0) {

@@ -7,6 +7,7 @@ import type { RamBlock } from '../memory/ram-block.ts';
 import type { PageSender } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type { GuestSwitch } from './guest-switch.ts';
+import type { GuestThrottle } from './guest-throttle.ts';
 import type { MainPageWriter } from './main-pages.ts';
 import type { MainStreamWriter } from './main-stream.ts';
 import type { Pacer } from './pacer.ts';
@@ -65,5 +66,6 @@ export interface SourceStream {
   readonly switches: ProtocolSwitches;
   readonly ram: RamIteration;
   readonly pacer: Pacer;
+  readonly throttle: GuestThrottle;
   readonly flow: PageFlow;
 }

@@ -6,30 +6,45 @@ import type { SourceControl, SourceStream } from './parts.ts';
 const PART_LIMIT_MS = 50;
 /** How often queues that are still too full for the switch-over are looked at, ms. */
 const QUEUE_POLL_MS = 2;
+/** With auto-converge the dirty log is looked at this often at least, once the first pass is over (as QEMU 10 does). */
+const CONVERGE_SYNC_MS = 5000;
 /** The value of the PING that opened the return path. */
 const FIRST_PING = 1;
 
 /** Sends dirty pages until what is left fits into the downtime limit, and as long after that as it pays. */
 export async function iterate(control: SourceControl, parts: SourceStream): Promise<void> {
   const { live, signal, stats } = control;
-  const { flow, ram, pacer } = parts;
+  const { flow, ram, pacer, throttle } = parts;
   const convergence = new Convergence();
   let pings = FIRST_PING;
+  let lastSyncMs = performance.now();
+  const sync = (): number => {
+    lastSyncMs = performance.now();
+    const dirtied = ram.sync();
+    const period = stats.synced();
+    if (period !== undefined) throttle.periodEnded(period);
+    return dirtied;
+  };
   /** The guest could be stopped, but the pass is finished first. */
   let finishing = false;
   for (;;) {
     signal.throwIfAborted();
     stats.measure();
-    const threshold = pacer.thresholdBytes(live.downtimeLimitMs);
+    const threshold = pacer.thresholdBytes;
     const passEnded = ram.dirtyPages === 0;
     if (passEnded && finishing) await arrived(control, parts, ++pings);
     if (passEnded || (!finishing && flow.pendingBytes() < threshold)) {
-      const dirtied = ram.sync();
-      stats.synced();
+      const dirtied = sync();
       const pending = flow.pendingBytes();
       const fits = pending <= threshold;
       if (!convergence.paysToGoOn(dirtied * TARGET_PAGE_BYTES, pending, pacer.bytesPerMs, fits)) return;
       finishing = fits;
+    } else if (
+      live.autoConverge &&
+      ram.dirtySyncCount > 1 &&
+      performance.now() - lastSyncMs >= CONVERGE_SYNC_MS
+    ) {
+      sync();
     }
     if (ram.dirtyPages > 0) await flow.writePart(PART_LIMIT_MS);
     else await new Promise((resolve) => setTimeout(resolve, QUEUE_POLL_MS));

@@ -5,9 +5,22 @@ import type { MigrationError } from '../error.ts';
 import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import type { ChannelStats, PageSender } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
+import type { GuestThrottle } from './guest-throttle.ts';
 import type { Pacer } from './pacer.ts';
 import type { PageFlow } from './page-flow.ts';
 import type { RamIteration } from './ram-iteration.ts';
+import { type Period, SyncPeriods } from './sync-period.ts';
+
+/** Windows in which less was sent say nothing about the expected downtime. */
+const LEAST_TELLING_BYTES = 10_000;
+
+/** What the counters come from, once the stream has begun. */
+interface Followed {
+  readonly ram: RamIteration;
+  readonly flow: PageFlow;
+  readonly pacer: Pacer;
+  readonly throttle: GuestThrottle;
+}
 
 /** Times and counters of an outgoing migration, in the terms of `query-migrate`. */
 export class OutgoingStats {
@@ -19,21 +32,21 @@ export class OutgoingStats {
   #ram: RamIteration | undefined;
   #flow: PageFlow | undefined;
   #pacer: Pacer | undefined;
+  #throttle: GuestThrottle | undefined;
   #activeMs: number | undefined;
   #stoppedMs: number | undefined;
   #stoppedAtBytes = 0;
   #endMs: number | undefined;
-  #periodStartMs: number;
-  #periodStartDirtied = 0;
-  #dirtyPagesPerSecond = 0;
-
+  readonly #periods = new SyncPeriods();
+  #pendingAtSyncBytes = 0;
+  #expectedDowntimeMs: number;
   #error: MigrationError | undefined;
 
   /** @param startMs when the migration was asked for, on this thread's clock */
   constructor(live: Readonly<ResolvedMigrateOptions>, startMs = performance.now()) {
     this.#live = live;
     this.#startMs = startMs;
-    this.#periodStartMs = startMs;
+    this.#expectedDowntimeMs = live.downtimeLimitMs;
   }
 
   entered(status: MigrationStatus): void {
@@ -52,10 +65,11 @@ export class OutgoingStats {
     this.#sender = sender;
   }
 
-  follow(ram: RamIteration, flow: PageFlow, pacer: Pacer): void {
+  follow({ ram, flow, pacer, throttle }: Followed): void {
     this.#ram = ram;
     this.#flow = flow;
     this.#pacer = pacer;
+    this.#throttle = throttle;
   }
 
   /** Everything that moved so far, either way: what the stall watch looks at. */
@@ -74,22 +88,21 @@ export class OutgoingStats {
 
   /** Lets the pacer close its window when it is due. */
   measure(): void {
-    const { normal, zero } = this.#pages();
-    const changed = this.#flow?.xbzrle?.stats().pages ?? 0;
-    const full = normal + changed;
-    this.#pacer?.update(this.wireBytes(), full * TARGET_PAGE_BYTES, full + zero);
+    const pacer = this.#pacer!;
+    const { normal, changed, zero } = this.#pages();
+    const windowBytes = pacer.update(this.wireBytes(), this.#contentBytes(), normal + changed + zero);
+    if (windowBytes === undefined || windowBytes <= LEAST_TELLING_BYTES) return;
+    if (this.#periods.dirtyPagesPerSecond === 0) return;
+    this.#expectedDowntimeMs = this.#pendingAtSyncBytes / pacer.switchoverBytesPerMs;
   }
 
-  /** To be called after each dirty sync: a rate is taken once a second. */
-  synced(): void {
-    const now = performance.now();
-    const elapsedMs = now - this.#periodStartMs;
-    const dirtied = this.#ram?.dirtiedPages ?? 0;
-    if (elapsedMs < 1000) return;
-    this.#dirtyPagesPerSecond = ((dirtied - this.#periodStartDirtied) / elapsedMs) * 1000;
-    this.#flow?.xbzrle?.endPeriod();
-    this.#periodStartMs = now;
-    this.#periodStartDirtied = dirtied;
+  /** To be called after each sync of the dirty log. Returns what happened in the period that it ended, if it did. */
+  synced(): Period | undefined {
+    this.#pendingAtSyncBytes = this.#flow!.pendingBytes();
+    const sentBytes = Math.max(this.wireBytes(), this.#contentBytes());
+    const period = this.#periods.synced(this.#ram!.dirtiedPages, sentBytes);
+    if (period !== undefined) this.#flow!.xbzrle?.endPeriod();
+    return period;
   }
 
   guestStops(): void {
@@ -103,8 +116,8 @@ export class OutgoingStats {
 
   progress(): Progress {
     const ram = this.#ramStats();
-    const dirtyBytesPerMs = (this.#dirtyPagesPerSecond * TARGET_PAGE_BYTES) / 1000;
-    const rate = Math.max(this.#pacer?.wireBytesPerMs ?? 0, this.#pacer?.guestBytesPerMs ?? 0);
+    const dirtyBytesPerMs = (this.#periods.dirtyPagesPerSecond * TARGET_PAGE_BYTES) / 1000;
+    const rate = this.#pacer?.bytesPerMs ?? 0;
     const downtimeMs = rate > 0 ? ram.remaining / rate : 0;
     // Until what is left fits into the downtime limit the guest dirties pages; then it stands still.
     const left = Math.max(0, ram.remaining - rate * this.#live.downtimeLimitMs);
@@ -117,9 +130,10 @@ export class OutgoingStats {
       ram: this.#status === 'completed' ? this.#finalRamStats() : ram,
       ...(this.#activeMs !== undefined && { setupTimeMs: this.#activeMs - this.#startMs }),
       ...(this.#status === 'completed' && { downtimeMs: this.#downtimeMs() }),
-      ...(rate > 0 && !over && { expectedDowntimeMs: downtimeMs }),
+      ...(!over && { expectedDowntimeMs: this.#expectedDowntimeMs }),
       ...(rate > dirtyBytesPerMs && !over && { etaMs }),
       ...(this.#flow?.xbzrle !== undefined && { xbzrleCache: this.#flow.xbzrle.stats() }),
+      ...(!over && this.#throttle?.progress()),
       // A cancel is no error.
       ...(this.#status === 'failed' && this.#error !== undefined && { errorDesc: this.#error.message }),
       channels: this.#channels(),
@@ -165,7 +179,7 @@ export class OutgoingStats {
       duplicate: zero,
       normal,
       'normal-bytes': normal * TARGET_PAGE_BYTES,
-      'dirty-pages-rate': Math.round(this.#dirtyPagesPerSecond),
+      'dirty-pages-rate': Math.round(this.#periods.dirtyPagesPerSecond),
       mbps: ((this.#pacer?.wireBytesPerMs ?? 0) * 8) / 1000,
       'dirty-sync-count': this.#ram?.dirtySyncCount ?? 0,
       'page-size': TARGET_PAGE_BYTES,
@@ -180,14 +194,22 @@ export class OutgoingStats {
     return this.#sender?.stats() ?? [];
   }
 
-  #pages(): { normal: number; zero: number } {
+  /** Bytes of the guest's pages that were sent with their content, whatever that took. */
+  #contentBytes(): number {
+    const { normal, changed } = this.#pages();
+    return (normal + changed) * TARGET_PAGE_BYTES;
+  }
+
+  /** Pages sent as they are, as changes (XBZRLE) and as zero. */
+  #pages(): { normal: number; changed: number; zero: number } {
+    const changed = this.#flow?.xbzrle?.stats().pages ?? 0;
     let normal = this.#flow?.main.normalPages ?? 0;
     let zero = this.#flow?.main.zeroPages ?? 0;
     for (const channel of this.#channels()) {
       normal += channel.normalPages;
       zero += channel.zeroPages;
     }
-    return { normal, zero };
+    return { normal, changed, zero };
   }
 
   /** Bytes on the wire so far, all channels. */

@@ -32,7 +32,7 @@ export const CAPABILITIES = {
   },
   'auto-converge': {
     since: '1.6',
-    source: NOT_YET,
+    source: 'autoConverge',
     about: "throttles the guest's vCPUs until the migration converges",
   },
   'zero-blocks': {
@@ -142,7 +142,7 @@ export const CAPABILITIES = {
   },
   'dirty-limit': {
     since: '8.1',
-    source: NOT_YET,
+    source: 'dirtyLimit',
     about: 'slows down only the vCPUs that write too fast',
   },
   'mapped-ram': {
