@@ -74,6 +74,45 @@ test('cancel after the hand-over changes nothing: the source stays stopped', asy
   assert.ok(!guest.control.running);
 });
 
+/** Waits until everything is sent to the peer and cancels then; `answer` is what the peer does at the source's end. */
+async function cancelAtTheEnd(answer: (socket: Socket) => void) {
+  const whole = Promise.withResolvers<void>();
+  const peer = await scripted((_, bytes) => {
+    if (isWhole(bytes)) whole.resolve();
+  });
+  const guest = new TestGuest();
+  const migration = migrate(guest, peer.uri);
+  await whole.promise;
+  const socket = peer.sockets[0]!;
+  socket.once('end', () => answer(socket));
+  const started = performance.now();
+  migration.cancel();
+  const code = await codeOf(migration.result);
+  assert.ok(performance.now() - started < 900, `${performance.now() - started} ms`);
+  return { guest, code, progress: await migration.query() };
+}
+
+test('a cancel just when the destination takes the guest over: the destination has it', async () => {
+  const { guest, code, progress } = await cancelAtTheEnd((socket) => socket.end(SHUT_0));
+  assert.equal(code, 'completed');
+  assert.equal(progress.status, 'completed');
+  assert.ok(!guest.control.running);
+  assert.ok(!guest.calls.includes('activate'));
+});
+
+for (const [name, answer] of [
+  ['gives up', (socket: Socket) => socket.end()],
+  ['says nothing', () => {}],
+] as const) {
+  test(`a cancel with everything sent, and the destination ${name}: the source has the guest`, async () => {
+    const { guest, code, progress } = await cancelAtTheEnd(answer);
+    assert.equal(code, 'cancelled');
+    assert.equal(progress.status, 'cancelled');
+    assert.ok(guest.control.running);
+    assert.deepEqual(guest.calls, ['inactivate', 'save', 'activate']);
+  });
+}
+
 test('a coordinator that has to be killed leaves the guest running', async () => {
   const peer = await scripted(() => {});
   const guest = new TestGuest();

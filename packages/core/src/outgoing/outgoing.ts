@@ -113,7 +113,8 @@ export class OutgoingMigration {
     } catch (thrown) {
       // First of all the other half of the race is ended: nothing of it may go on beside the recovery.
       this.#stop.abort(thrown);
-      const error = await explain(MigrationError.from(thrown, 'internal'), this.#returnPath);
+      const first = MigrationError.from(thrown, 'internal');
+      const error = await explain(first, this.#channel, this.#returnPath);
       if (error !== undefined) {
         await this.#recover(error);
         throw error;

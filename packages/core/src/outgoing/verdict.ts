@@ -1,28 +1,49 @@
 import { MigrationError } from '../error.ts';
+import type { ByteChannel } from '../transport/byte-channel.ts';
 import type { ReturnPathReader } from './return-path.ts';
 
 /** How long after a broken connection the destination's own verdict is waited for, ms. */
-const VERDICT_GRACE_MS = 250;
+const LOST_GRACE_MS = 250;
+/** The same after a cancel. */
+const CANCEL_GRACE_MS = 500;
 
 /**
- * A broken connection is often only the consequence of what the destination is about to say on the
- * return path, so that gets a moment.
+ * What the end of a migration really means, which the destination may still have to say.
+ *
+ * A broken connection is often only the consequence of what it is about to say. And a cancel that comes when everything
+ * is sent finds it perhaps just taking the guest over: it is told that nothing more comes, and either gives up then, or
+ * has said before that it has the guest.
  *
  * @returns the error that tells most, or undefined when the destination says that it has the guest
  */
 export async function explain(
   error: MigrationError,
+  channel: ByteChannel | undefined,
   returnPath: ReturnPathReader | undefined,
 ): Promise<MigrationError | undefined> {
-  if (error.code !== 'connection-lost' || returnPath === undefined) return error;
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(resolve, VERDICT_GRACE_MS, undefined);
+  if (returnPath === undefined) return error;
+  if (error.code === 'cancelled' && returnPath.allSent) {
+    channel?.close().catch(() => {});
+    const verdict = await within(CANCEL_GRACE_MS, returnPath.verdict);
+    return verdict === 'success' ? undefined : error;
+  }
+  if (error.code !== 'connection-lost') return error;
+  const verdict = await within(LOST_GRACE_MS, returnPath.verdict);
+  if (verdict === 'success') return undefined;
+  const said = verdict instanceof MigrationError && verdict.code === 'destination-failed';
+  return said ? verdict : withoutVerdict(error, returnPath);
+}
+
+/** What the destination says, if it says anything. */
+async function within(limitMs: number, verdict: Promise<void>): Promise<unknown> {
+  const { promise: late, resolve } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(resolve, limitMs, undefined);
+  const said = verdict.then(
+    () => 'success',
+    (error: unknown) => error,
+  );
   try {
-    const verdict = await Promise.race([returnPath.verdict.then(() => 'success'), promise]);
-    return verdict === 'success' ? undefined : withoutVerdict(error, returnPath);
-  } catch (verdict) {
-    const said = verdict instanceof MigrationError && verdict.code === 'destination-failed';
-    return said ? verdict : withoutVerdict(error, returnPath);
+    return await Promise.race([said, late]);
   } finally {
     clearTimeout(timer);
   }
