@@ -8,20 +8,36 @@ import { type Fixture, readConnection } from './fixtures.ts';
 
 /** A destination that keeps what arrives, to be compared. */
 export class RecordingTarget implements IncomingGuest {
+  readonly #partial: boolean;
+  readonly #shared: Readonly<Record<string, bigint>>;
   blocks: RamBlock[] = [];
   description: IncomingDescription | undefined;
   state: DeviceState | undefined;
   started = false;
   discarded = false;
+  /** The blocks that stayed at the source. */
+  absent: readonly string[] | undefined;
+
+  /** @param options `partial`: does without blocks that stay at the source; `shared`: blocks by guest address */
+  constructor({ partial = true, shared = {} }: { partial?: boolean; shared?: Record<string, bigint> } = {}) {
+    this.#partial = partial;
+    this.#shared = shared;
+  }
 
   async prepare(description: IncomingDescription) {
     this.description = description;
     this.blocks = description.blocks.map((block) => RamBlock.allocate(block.idstr, block.usedLengthBytes));
-    return { blocks: this.blocks.map((block) => block.toMemory()), dirtyLog: { kind: 'none' as const } };
+    const blocks = this.blocks.map((block) => {
+      const guestPhysicalAddress = this.#shared[block.idstr];
+      const shared = guestPhysicalAddress !== undefined;
+      return { ...block.toMemory(), ...(shared && { shared, guestPhysicalAddress }) };
+    });
+    return { blocks, dirtyLog: { kind: 'none' as const }, partial: this.#partial };
   }
 
-  async load(state: DeviceState): Promise<void> {
+  async load(state: DeviceState, absent: readonly string[]): Promise<void> {
     this.state = state;
+    this.absent = absent;
   }
 
   async start(): Promise<boolean> {
@@ -37,8 +53,14 @@ export class RecordingTarget implements IncomingGuest {
 
 /** The options that the fixture's destination had. */
 export function receiveOptionsOf(fixture: Fixture): ReceiveOptions {
-  if (!fixture.capabilities.includes('multifd')) return {};
+  const has = (capability: string) => fixture.capabilities.includes(capability);
+  const stream = {
+    ...(has('x-ignore-shared') && { ignoreShared: true }),
+    ...(has('switchover-ack') && { switchoverAck: true }),
+  };
+  if (!has('multifd')) return stream;
   return {
+    ...stream,
     multifd: true,
     multifdChannels: Number(fixture.parameters['multifd-channels'] ?? 2),
     multifdCompression: (fixture.parameters['multifd-compression'] ?? 'none') as MultifdCompression,
@@ -61,8 +83,8 @@ export async function playFixture(
   fixture: Fixture,
   options: ReceiveOptions = receiveOptionsOf(fixture),
   order: 'recorded' | 'main-last' = 'recorded',
+  target = new RecordingTarget(),
 ): Promise<Played> {
-  const target = new RecordingTarget();
   const reception = receive('tcp:127.0.0.1:0', { guest: target, ...options });
   const port = Number((await reception.listening).split(':').at(-1));
   const answers: Buffer[] = [];

@@ -97,7 +97,11 @@ function encode(message: StreamMessage): Uint8Array {
     case 'section-footer':
       return encodeFooter(message.sectionId);
     case 'ram-blocks':
-      return encodeRamBlocks(message.totalBytes, message.blocks);
+      return encodeRamBlocks(
+        message.totalBytes,
+        message.blocks,
+        message.blocks.some((block) => block.guestPhysicalAddress !== undefined),
+      );
     case 'ram-multifd-flush':
       return encodeMultifdFlush();
     case 'ram-eos':

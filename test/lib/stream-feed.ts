@@ -114,8 +114,9 @@ function absorb(hash: Hash, message: Message): void {
   }
 }
 
-/** Bytes as hex, so that JSON shows them. */
+/** Bytes as hex and large integers as text, so that JSON shows them. */
 function plain(value: unknown): unknown {
+  if (typeof value === 'bigint') return `${value}`;
   if (ArrayBuffer.isView(value)) {
     return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex');
   }

@@ -37,17 +37,19 @@ export function receive(
   const resolved = resolveReceiveOptions(parameters);
   const calls = proxy({
     prepare: guest.prepare.bind(guest),
+    readyForSwitchover: async () => guest.readyForSwitchover?.(),
     load: guest.load.bind(guest),
     announce: async (parameters: AnnounceParameters) => guest.announce?.(parameters),
     start: () => guest.start(),
     discard: () => guest.discard(),
   });
+  const description = { uuid: guest.uuid, delaysSwitchover: guest.readyForSwitchover !== undefined };
   const listening = Promise.withResolvers<string>();
   listening.promise.catch(() => {});
   const coordinator = new Coordinator(
     coordinatorThread(engine, { ...resolved, direction: 'incoming' }),
     (api, handOver, events) =>
-      api.receive(guest.uuid, calls, uri, resolved, progressIntervalMs, handOver, events),
+      api.receive(description, calls, uri, resolved, progressIntervalMs, handOver, events),
     {
       role: 'destination',
       signal,

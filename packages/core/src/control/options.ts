@@ -25,6 +25,14 @@ interface CommonOptions {
   multifdChannels?: number;
   multifdCompression?: MultifdCompression;
   multifdBackend?: CodecBackend;
+  /** Capability `x-ignore-shared`: memory that both sides have mapped shared stays where it is. */
+  ignoreShared?: boolean;
+  /** Capability `switchover-ack`: the source waits with the switch-over until the destination agrees to it. */
+  switchoverAck?: boolean;
+  /** Overrides what the machine version (at a destination: the stream) says: a configuration section comes first. */
+  sendConfiguration?: boolean;
+  /** Overrides what the machine version (at a destination: the stream) says: sections end with a footer. */
+  sendSectionFooter?: boolean;
   /** Limit of a connection attempt, in ms. */
   connectTimeoutMs?: number;
   /** How long a channel that is owed may take to come, in ms. */
@@ -86,6 +94,8 @@ export interface MigrateOptions extends CommonOptions {
 
 /** Options of the destination. */
 export interface ReceiveOptions extends CommonOptions {
+  /** The machine type that must come; needed where the stream does not say which one does. */
+  machine?: string;
   /** Overrides what the stream says: multifd sync at every section's end. */
   multifdFlushAfterEachSection?: boolean;
   /** Pause between the first and the second announcement of the guest that has arrived, 0 to 100000 ms. */
@@ -122,6 +132,8 @@ export const MIGRATE_DEFAULTS = {
   xbzrle: false,
   xbzrleCacheSizeBytes: 64 * 1024 * 1024,
   pauseBeforeSwitchover: false,
+  ignoreShared: false,
+  switchoverAck: false,
   connectTimeoutMs: 10_000,
   channelTimeoutMs: 10_000,
   stallTimeoutMs: 60_000,
@@ -159,6 +171,8 @@ const COMMON_DEFAULT_KEYS = [
   'multifd',
   'multifdChannels',
   'multifdCompression',
+  'ignoreShared',
+  'switchoverAck',
   'connectTimeoutMs',
   'channelTimeoutMs',
   'stallTimeoutMs',
@@ -201,11 +215,11 @@ export function applyLiveParameters(live: ResolvedMigrateOptions, changes: LiveP
 
 /** Fills in defaults and checks ranges. @throws MigrationError `bad-option` */
 export function resolveReceiveOptions(options: ReceiveOptions = {}): ResolvedReceiveOptions {
-  const { multifd, multifdChannels, multifdCompression } = MIGRATE_DEFAULTS;
-  const { connectTimeoutMs, channelTimeoutMs, stallTimeoutMs } = MIGRATE_DEFAULTS;
-  const defaults = { multifd, multifdChannels, multifdCompression };
-  const limits = { connectTimeoutMs, channelTimeoutMs, stallTimeoutMs };
-  const resolved = { ...RECEIVE_DEFAULTS, ...defaults, ...limits, ...defined(options) };
+  const defaults = Object.fromEntries(COMMON_DEFAULT_KEYS.map((key) => [key, MIGRATE_DEFAULTS[key]])) as Pick<
+    typeof MIGRATE_DEFAULTS,
+    (typeof COMMON_DEFAULT_KEYS)[number]
+  >;
+  const resolved = { ...RECEIVE_DEFAULTS, ...defaults, ...defined(options) };
   checkRanges('destination', resolved);
   checkCommon(resolved);
   return resolved;

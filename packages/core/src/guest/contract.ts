@@ -31,6 +31,11 @@ export interface GuestMemory {
    * for which nothing came before is then not even looked at.
    */
   readonly zeroed?: boolean;
+  /**
+   * Of a guest that is migrated to: it can do without blocks that are shared at the source (x-ignore-shared) and
+   * not here. `load` is told which ones did not come; otherwise that is an error.
+   */
+  readonly partial?: boolean;
 }
 
 /** A guest's device sections, opaque, in stream order. */
@@ -107,9 +112,15 @@ export interface IncomingGuest {
   prepare(description: IncomingDescription): Promise<GuestMemory>;
   /**
    * Takes the device state after the last page is in place. When it resolves the guest is safe here and
-   * the source is told so (SHUT 0); when it throws the source keeps the guest (SHUT 1).
+   * the source is told so (SHUT 0); when it throws the source keeps the guest (SHUT 1). `absent` names the blocks
+   * that stayed at the source, see `GuestMemory.partial`.
    */
-  load(state: DeviceState): Promise<void>;
+  load(state: DeviceState, absent?: readonly string[]): Promise<void>;
+  /**
+   * Resolves when nothing of the guest's devices wants to wait with the switch-over: with `switchover-ack` the
+   * source is told so then. Without this method that is at once.
+   */
+  readyForSwitchover?(): Promise<void>;
   /**
    * Begins to announce the guest's NICs on this host's network, so that switches learn where it is now. Called
    * once, after `load` resolved and just before `start`; absent: it has none.

@@ -15,7 +15,10 @@ import { MainStreamLoader } from './main-stream.ts';
 import { IncomingStats } from './stats.ts';
 
 export interface IncomingParts {
-  readonly guest: Pick<IncomingGuest, 'uuid' | 'prepare' | 'load' | 'announce' | 'start' | 'discard'>;
+  readonly guest: Pick<
+    IncomingGuest,
+    'uuid' | 'prepare' | 'readyForSwitchover' | 'load' | 'announce' | 'start' | 'discard'
+  >;
   readonly options: ResolvedReceiveOptions;
   readonly listener: Listener;
   /** Makes the page channels; called only with multifd. */
@@ -145,22 +148,27 @@ export class IncomingMigration {
       signal,
       stats: this.#stats,
       watch: this.#watch,
+      onError: (error) => this.#fail(error),
     });
     this.#loader = loader;
-    const state = await loader.loadRam();
+    const loaded = await loader.loadRam();
     this.#receiver?.seal();
     this.#stats.ramLoaded();
     this.#phase = 'device';
     await this.#channels.close();
     signal.throwIfAborted();
-    await this.#load(main, loader.returnPath, state);
+    await this.#load(main, loader.returnPath, loaded);
     signal.throwIfAborted();
     await this.#takeOver(main, loader.returnPath);
   }
 
   /** Loads the guest, and stops when the source gives up meanwhile: its guest runs on, so this one must not. */
-  async #load(main: ByteChannel, returnPath: boolean, state: DeviceState): Promise<void> {
-    this.#loading = guestCall(this.#parts.guest.load(state), 'could not be loaded');
+  async #load(
+    main: ByteChannel,
+    returnPath: boolean,
+    { state, absent }: { state: DeviceState; absent: readonly string[] },
+  ): Promise<void> {
+    this.#loading = guestCall(this.#parts.guest.load(state, absent), 'could not be loaded');
     if (!returnPath) {
       await this.#watch.pausedDuring(this.#loading);
       return;

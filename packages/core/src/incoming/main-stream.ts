@@ -16,16 +16,18 @@ import type {
   RamBlockDescriptor,
   StreamMessage,
 } from '../wire/messages.ts';
+import { encodeReturnPath } from '../wire/return-path.ts';
 import { StreamDecoder } from '../wire/stream-decoder.ts';
-import { formatUuid, isNilUuid, sameUuid } from '../wire/uuid.ts';
+import { isNilUuid } from '../wire/uuid.ts';
 import { decodeXbzrle } from '../wire/xbzrle.ts';
+import { checkBlocks, checkConfiguration } from './agreement.ts';
 import type { PageConnection } from './channel-set.ts';
 import { handleCommand } from './commands.ts';
 import type { IncomingStats } from './stats.ts';
 
 interface LoaderParts {
   readonly main: ByteChannel;
-  readonly guest: Pick<IncomingGuest, 'uuid' | 'prepare'>;
+  readonly guest: Pick<IncomingGuest, 'uuid' | 'prepare' | 'readyForSwitchover'>;
   readonly receiver: PageReceiver<PageConnection> | undefined;
   readonly options: ResolvedReceiveOptions;
   /** UUID of the multifd handshakes. */
@@ -33,6 +35,14 @@ interface LoaderParts {
   readonly signal: AbortSignal;
   readonly stats: IncomingStats;
   readonly watch: StallWatch;
+  /** Takes an error of what runs beside the loading. */
+  onError(error: Error): void;
+}
+
+interface LoadedStream {
+  readonly state: DeviceState;
+  /** The blocks whose content stayed at the source. */
+  readonly absent: readonly string[];
 }
 
 /**
@@ -43,14 +53,16 @@ export class MainStreamLoader implements PageSink {
   /** Whether the source opened the return path. */
   returnPath = false;
   readonly #parts: LoaderParts;
-  readonly #decoder = new StreamDecoder({ channel: 'main', pages: this });
+  readonly #decoder: StreamDecoder;
   readonly #early: DeviceSection[] = [];
   #configuration: ConfigurationSection | undefined;
   #ramSectionId = 0;
-  #blocks: readonly RamBlock[] = [];
+  #blocks: readonly RamBlockMemory[] = [];
   #views: readonly BlockView[] = [];
   /** All of the memory that the last page was in. */
   #chunk: Buffer = Buffer.alloc(0);
+  /** The guest can do without blocks that did not come. */
+  #mayLack = false;
   #inStart = true;
   /**
    * One wait per FLUSH word, or one per section end: the stream says which by whether a FLUSH word stands
@@ -61,11 +73,20 @@ export class MainStreamLoader implements PageSink {
 
   constructor(parts: LoaderParts) {
     this.#parts = parts;
+    const { sendConfiguration, sendSectionFooter, ignoreShared, machine } = parts.options;
+    this.#decoder = new StreamDecoder({
+      channel: 'main',
+      configuration: sendConfiguration,
+      footers: sendSectionFooter,
+      ignoreShared,
+      pages: this,
+    });
+    if (machine !== undefined) this.#configuration = { machine };
     this.#flushAfterEachSection = parts.options.multifdFlushAfterEachSection;
   }
 
   /** Loads everything up to the end of the stream. @throws MigrationError */
-  async loadRam(): Promise<DeviceState> {
+  async loadRam(): Promise<LoadedStream> {
     const { main, signal } = this.#parts;
     while (!this.#decoder.done) {
       const chunk = await main.read();
@@ -82,7 +103,8 @@ export class MainStreamLoader implements PageSink {
     }
     if (this.#state === undefined) throw this.#truncated();
     const { sections, vmdesc } = this.#state;
-    return { early: this.#early, sections, ...(vmdesc !== undefined && { vmdesc }) };
+    const state = { early: this.#early, sections, ...(vmdesc !== undefined && { vmdesc }) };
+    return { state, absent: this.#absentBlocks() };
   }
 
   /** A page of the main stream, from the decoder. */
@@ -90,7 +112,7 @@ export class MainStreamLoader implements PageSink {
     const { buffer, byteOffset } = bytes;
     // `Buffer.copy` of a part of a buffer is three times as fast as that of all of it.
     if (this.#chunk.buffer !== buffer) this.#chunk = Buffer.from(buffer);
-    const block = this.#views[blockIndex]!;
+    const block = this.#blockOfPage(blockIndex);
     block.copyIn(this.#chunk, byteOffset + at, pageIndex, 1);
     block.markReceived(pageIndex, 1);
     this.#parts.stats.normalPages++;
@@ -99,18 +121,31 @@ export class MainStreamLoader implements PageSink {
 
   /** A zero page of the main stream, from the decoder. */
   zero(blockIndex: number, pageIndex: number): boolean {
-    this.#views[blockIndex]!.clear(pageIndex);
+    this.#blockOfPage(blockIndex).clear(pageIndex);
     this.#parts.stats.zeroPages++;
     return true;
   }
 
   /** What is different in a page of the main stream, from the decoder. */
   xbzrle(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number, length: number): boolean {
-    const block = this.#views[blockIndex]!;
+    const block = this.#blockOfPage(blockIndex);
     decodeXbzrle(bytes, at, length, block.bytesAround(pageIndex), block.startOf(pageIndex));
     block.markReceived(pageIndex, 1);
     this.#parts.stats.xbzrlePages++;
     return true;
+  }
+
+  #blockOfPage(blockIndex: number): BlockView {
+    const block = this.#views[blockIndex]!;
+    if (block.shared) {
+      throw new MigrationError('bad-page', `a page of ${block.name}, which is shared with the source`, {
+        channel: 'main',
+        offset: this.#decoder.offset,
+        expected: 'none (x-ignore-shared)',
+      });
+    }
+    block.markArrived();
+    return block;
   }
 
   /** Acts on one message; a promise when the next one must wait. */
@@ -135,7 +170,7 @@ export class MainStreamLoader implements PageSink {
         return this.#endOfSection();
       case 'command':
         if (handleCommand(message, this.#parts.main, this.returnPath, this.#decoder.offset))
-          this.returnPath = true;
+          this.#openReturnPath();
         // Answers that nobody reads must not pile up.
         return this.#parts.main.drained();
       case 'device-section':
@@ -149,34 +184,30 @@ export class MainStreamLoader implements PageSink {
     }
   }
 
+  #openReturnPath(): void {
+    if (this.returnPath) return;
+    this.returnPath = true;
+    const { options, guest, main, signal } = this.#parts;
+    if (!options.switchoverAck) return;
+    const acknowledge = () => main.write(encodeReturnPath({ type: 'switchover-ack' }));
+    if (guest.readyForSwitchover === undefined) {
+      acknowledge();
+      return;
+    }
+    guestCall(guest.readyForSwitchover(), 'could not get ready for the switch-over').then(() => {
+      if (!signal.aborted) acknowledge();
+    }, this.#parts.onError);
+  }
+
   #configure(configuration: ConfigurationSection): void {
-    const [capability] = configuration.capabilities ?? [];
-    if (capability !== undefined) {
-      throw new MigrationError('unsupported', `capability ${capability} is on at the source`, {
-        channel: 'main',
-        offset: this.#decoder.offset,
-        expected: 'none of the validated capabilities',
-      });
-    }
+    const { guest, handshakeUuid, options } = this.#parts;
+    const known = handshakeUuid && !isNilUuid(handshakeUuid) ? handshakeUuid : undefined;
+    checkConfiguration(configuration, { options, uuid: guest.uuid ?? known }, this.#decoder.offset);
     this.#configuration = configuration;
-    const { guest, handshakeUuid } = this.#parts;
-    const expected = guest.uuid ?? (handshakeUuid && !isNilUuid(handshakeUuid) ? handshakeUuid : undefined);
-    if (
-      configuration.uuid !== undefined &&
-      expected !== undefined &&
-      !sameUuid(configuration.uuid, expected)
-    ) {
-      throw new MigrationError('uuid-mismatch', 'the configuration carries another UUID', {
-        channel: 'main',
-        offset: this.#decoder.offset,
-        found: formatUuid(configuration.uuid),
-        expected: formatUuid(expected),
-      });
-    }
   }
 
   async #prepare(descriptors: readonly RamBlockDescriptor[]): Promise<void> {
-    const { guest, handshakeUuid, receiver, stats, watch } = this.#parts;
+    const { guest, handshakeUuid, receiver, stats, watch, options } = this.#parts;
     const known = handshakeUuid && !isNilUuid(handshakeUuid) ? handshakeUuid : undefined;
     const uuid = this.#configuration?.uuid ?? known;
     const prepared = guest.prepare({
@@ -188,31 +219,46 @@ export class MainStreamLoader implements PageSink {
     const memory = await watch.pausedDuring(guestCall(prepared, 'could not be prepared')).catch((error) => {
       throw MigrationError.from(error, 'internal').at({ channel: 'main', offset: this.#decoder.offset });
     });
-    this.#blocks = memory.blocks.map((block) => new RamBlock(block));
-    this.#checkBlocks(descriptors);
-    const blocks = memory.zeroed === true ? memory.blocks.map(withReceivedBitmap) : memory.blocks;
-    this.#views = blocks.map((block) => new BlockView(block));
-    stats.totalBytes = this.#blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
-    receiver?.setBlocks(blocks);
+    checkBlocks(descriptors, memory.blocks, options.ignoreShared, this.#decoder.offset);
+    this.#mayLack = memory.partial === true;
+    this.#blocks = memory.blocks.map((block) => this.#forPages(new RamBlock(block), memory.zeroed === true));
+    this.#views = this.#blocks.map((block) => new BlockView(block));
+    stats.totalBytes = this.#blocks.reduce(
+      (sum, block) => (block.shared === true ? sum : sum + block.usedLengthBytes),
+      0,
+    );
+    receiver?.setBlocks(this.#blocks);
     stats.ready();
   }
 
-  /** Whatever the guest's own checks are: pages go by index and number, so both lists must be the same. */
-  #checkBlocks(descriptors: readonly RamBlockDescriptor[]): void {
-    const name = (block: { idstr: string; usedLengthBytes: number } | undefined) =>
-      block === undefined ? 'no block' : `${block.idstr} of ${block.usedLengthBytes} bytes`;
-    for (let i = 0; i < Math.max(descriptors.length, this.#blocks.length); i++) {
-      const found = name(descriptors[i]);
-      const expected = name(this.#blocks[i]);
-      if (found === expected) continue;
-      const offset = this.#decoder.offset;
-      throw new MigrationError('block-mismatch', 'the block lists disagree', {
-        channel: 'main',
-        offset,
-        found,
-        expected,
-      });
-    }
+  /**
+   * A block as pages are put into it. Knowing what has come, a channel need not look at memory that was zero at the
+   * start; with x-ignore-shared it shows which blocks did not come at all.
+   */
+  #forPages(block: RamBlock, zeroed: boolean): RamBlockMemory {
+    const { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset } = block;
+    const plain = { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset };
+    const { ignoreShared } = this.#parts.options;
+    if (ignoreShared && block.shared) return { ...plain, shared: true };
+    return {
+      ...plain,
+      ...(zeroed && { received: new ReceivedBitmap(usedLengthBytes / TARGET_PAGE_BYTES).buffer }),
+      ...(ignoreShared && { arrived: new SharedArrayBuffer(4) }),
+    };
+  }
+
+  /** The blocks of which nothing came, because the source shares them, and that are not shared here. */
+  #absentBlocks(): string[] {
+    const absent = this.#blocks.flatMap(({ idstr, arrived }) =>
+      arrived !== undefined && new Int32Array(arrived)[0] === 0 ? [idstr] : [],
+    );
+    if (absent.length === 0 || this.#mayLack) return absent;
+    throw new MigrationError('block-mismatch', 'blocks that the source shares are not shared here', {
+      channel: 'main',
+      offset: this.#decoder.offset,
+      found: `no page of ${absent.join(', ')}`,
+      expected: 'all pages, or the same memory mapped shared on both sides',
+    });
   }
 
   #flush(): Promise<void> | undefined {
@@ -248,11 +294,4 @@ export class MainStreamLoader implements PageSink {
       offset: this.#decoder.offset,
     });
   }
-}
-
-/** Knowing what has come, a channel need not look at memory that was zero at the start. */
-function withReceivedBitmap(block: RamBlockMemory): RamBlockMemory {
-  const { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset } = block;
-  const received = new ReceivedBitmap(usedLengthBytes / TARGET_PAGE_BYTES).buffer;
-  return { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset, received };
 }

@@ -19,10 +19,13 @@ const OVERLAP_BYTES = MAX_RUN_PAGES * TARGET_PAGE_BYTES;
 export class BlockView {
   readonly name: string;
   readonly pageCount: number;
+  /** No page may come for it: its memory is shared with the source. */
+  readonly shared: boolean;
   readonly #buffer: SharedArrayBuffer;
   readonly #byteOffset: number;
   readonly #windows: Buffer<SharedArrayBuffer>[] = [];
   readonly #received: ReceivedBitmap | undefined;
+  readonly #arrived: Int32Array | undefined;
   #address: number | undefined;
 
   constructor(memory: RamBlockMemory) {
@@ -30,6 +33,8 @@ export class BlockView {
     this.pageCount = memory.usedLengthBytes / TARGET_PAGE_BYTES;
     this.#buffer = memory.buffer;
     this.#byteOffset = memory.byteOffset;
+    this.shared = memory.shared === true;
+    if (memory.arrived !== undefined) this.#arrived = new Int32Array(memory.arrived);
     if (memory.received !== undefined) this.#received = new ReceivedBitmap(this.pageCount, memory.received);
     for (let at = 0; at < memory.usedLengthBytes; at += WINDOW_BYTES) {
       const length = Math.min(WINDOW_BYTES + OVERLAP_BYTES, memory.usedLengthBytes - at);
@@ -63,6 +68,11 @@ export class BlockView {
   /** Marks pages as received, whoever writes them. */
   markReceived(page: number, count: number): void {
     this.#received?.markRange(page, count);
+  }
+
+  /** Notes that something has come for the block, a zero page as well. */
+  markArrived(): void {
+    if (this.#arrived !== undefined) this.#arrived[0] = 1;
   }
 
   /** Copies `count` pages (at most 128) to `target` at `targetAt`. */

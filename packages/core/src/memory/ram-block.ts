@@ -18,8 +18,16 @@ export interface RamBlockMemory {
   readonly buffer: SharedArrayBuffer;
   /** Where the block starts in `buffer`; a multiple of the target page. */
   readonly byteOffset: number;
+  /** Mapped shared: with x-ignore-shared it is announced, and its pages stay where they are. */
+  readonly shared?: boolean | undefined;
+  /** Of a shared block: its content is not in `buffer`, but where the guest's next owner finds it. */
+  readonly elsewhere?: boolean | undefined;
+  /** Where the guest sees it; with x-ignore-shared a destination compares it for the blocks that it shares. */
+  readonly guestPhysicalAddress?: bigint | undefined;
   /** At a destination whose memory was zero at the start: the bits of a `ReceivedBitmap`. */
   readonly received?: SharedArrayBuffer | undefined;
+  /** At a destination with x-ignore-shared: a word that is not 0 once anything has come for the block. */
+  readonly arrived?: SharedArrayBuffer | undefined;
 }
 
 /** A RAM block with the views that the hot path needs. */
@@ -29,6 +37,9 @@ export class RamBlock implements RamBlockMemory {
   readonly pageSizeBytes: number;
   readonly buffer: SharedArrayBuffer;
   readonly byteOffset: number;
+  readonly shared: boolean;
+  readonly elsewhere: boolean;
+  readonly guestPhysicalAddress: bigint | undefined;
   /** All bytes of the block. */
   readonly bytes: Uint8Array<SharedArrayBuffer>;
   readonly pageCount: number;
@@ -54,6 +65,9 @@ export class RamBlock implements RamBlockMemory {
     this.idstr = idstr;
     this.usedLengthBytes = usedLengthBytes;
     this.pageSizeBytes = memory.pageSizeBytes;
+    this.shared = memory.shared === true;
+    this.elsewhere = memory.elsewhere === true;
+    this.guestPhysicalAddress = memory.guestPhysicalAddress;
     this.buffer = buffer;
     this.byteOffset = byteOffset;
     this.bytes = new Uint8Array(buffer, byteOffset, usedLengthBytes);
@@ -69,7 +83,13 @@ export class RamBlock implements RamBlockMemory {
   /** The plain object for another thread. */
   toMemory(): RamBlockMemory {
     const { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset } = this;
-    return { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset };
+    const { shared, elsewhere, guestPhysicalAddress } = this;
+    return {
+      ...{ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset },
+      ...(shared && { shared }),
+      ...(elsewhere && { elsewhere }),
+      ...(guestPhysicalAddress !== undefined && { guestPhysicalAddress }),
+    };
   }
 }
 

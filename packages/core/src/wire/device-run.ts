@@ -240,7 +240,8 @@ export class DeviceRun {
     if (!this.#options.footers) {
       throw this.#queue.error(
         'bad-device-state',
-        'device sections without footers and without vmdescription',
+        'device sections without footers and without vmdescription cannot be told apart',
+        { expected: 'a vmdescription (machine option suppress-vmdesc=off at the source)' },
       );
     }
     return splitByScanning(view, eofAt, this.#options.known);

@@ -69,6 +69,8 @@ export interface DeviceSection extends SectionHeader {
 export interface RamBlockDescriptor {
   readonly idstr: string;
   readonly usedLengthBytes: number;
+  /** Where the guest sees the block; only with x-ignore-shared. */
+  readonly guestPhysicalAddress?: bigint;
   /** Only with mapped-ram. */
   readonly mappedRam?: MappedRamHeader;
 }

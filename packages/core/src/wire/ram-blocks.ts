@@ -82,7 +82,8 @@ function* decodeEntry(
   }
   if (form.ignoreShared) {
     yield* need(queue, 8, `the guest address of RAM block ${idstr}`);
-    queue.skip(8);
+    const guestPhysicalAddress = (BigInt(queue.u32()) << 32n) | BigInt(queue.u32());
+    return { idstr, usedLengthBytes, guestPhysicalAddress };
   }
   if (!form.mappedRam) return { idstr, usedLengthBytes };
   const mappedRam = yield* decodeMappedRamHeader(queue, idstr, usedLengthBytes);

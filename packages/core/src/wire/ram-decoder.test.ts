@@ -275,7 +275,11 @@ test('x-ignore-shared adds an address to each entry', () => {
     encodeEos(),
   ]);
   assert.deepEqual(messages.slice(-2), [
-    { type: 'ram-blocks', totalBytes: 20480, blocks: BLOCKS },
+    {
+      type: 'ram-blocks',
+      totalBytes: 20480,
+      blocks: BLOCKS.map((block) => ({ ...block, guestPhysicalAddress: 0xffff_ffff_ffff_0000n })),
+    },
     { type: 'ram-eos' },
   ]);
 });

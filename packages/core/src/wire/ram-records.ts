@@ -76,12 +76,31 @@ export function encodePageHeader(
   return at + 8 + block.length;
 }
 
-/** The MEM_SIZE record with its block list, for a stream without mapped-ram and x-ignore-shared. */
+/**
+ * The MEM_SIZE record with its block list, for a stream without mapped-ram. With x-ignore-shared every entry has
+ * the block's guest address; 0 stands for one that is not known.
+ */
 export function encodeRamBlocks(
   totalBytes: number,
-  blocks: readonly Pick<RamBlockDescriptor, 'idstr' | 'usedLengthBytes'>[],
+  blocks: readonly RamBlockEntry[],
+  ignoreShared = false,
 ): Uint8Array<ArrayBuffer> {
-  return concatBytes([encodeRamWord(totalBytes, RamFlag.memSize), ...blocks.map(encodeRamBlockEntry)]);
+  const entries = blocks.map((block) => {
+    const entry = encodeRamBlockEntry(block);
+    return ignoreShared ? concatBytes([entry, encodeAddress(block.guestPhysicalAddress ?? 0n)]) : entry;
+  });
+  return concatBytes([encodeRamWord(totalBytes, RamFlag.memSize), ...entries]);
+}
+
+type RamBlockEntry = Pick<RamBlockDescriptor, 'idstr' | 'usedLengthBytes'> & {
+  readonly guestPhysicalAddress?: bigint | undefined;
+};
+
+/** be64; an address may be anything, also above 2^53. */
+function encodeAddress(address: bigint): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, address);
+  return bytes;
 }
 
 /** One entry of the block list: name and used length. In a mapped-ram file its header follows. */

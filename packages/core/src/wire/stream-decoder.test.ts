@@ -18,8 +18,9 @@ import {
 } from '../testing/wire-streams.ts';
 import { concatBytes } from './byte-writer.ts';
 import { encodeCommand, encodePing } from './command.ts';
-import { encodeConfiguration, encodeStreamHeader } from './configuration.ts';
+import { encodeConfiguration, encodeStreamHeader, IGNORE_SHARED_CAPABILITY } from './configuration.ts';
 import { Command } from './messages.ts';
+import { encodeEos, encodeRamBlocks } from './ram-records.ts';
 import {
   encodeDeviceSection,
   encodeFooter,
@@ -190,7 +191,8 @@ test('sections that go on', () => {
     code: 'bad-section',
     found: '3',
   });
-  failsAt(concatBytes([start, endOfRam.subarray(0, 8)]), part, { code: 'bad-section', message: /no footer/ });
+  const open = concatBytes([started, part, encodeEos()]);
+  failsAt(open, part, { code: 'bad-section', message: /no footer/ });
 });
 
 test('EOF while RAM is open', () => {
@@ -252,20 +254,53 @@ test('streams of old machine types: no configuration, no footers', () => {
     tail(DEVICES, { footers: false }),
   ];
   for (const bytewise of [false, true]) {
-    const { messages, error } = decode(bytes, { configuration: false, footers: false, bytewise });
+    const { messages, error } = decode(bytes, { bytewise });
     assert.equal(error, undefined);
     assert.ok(!messages.some(({ type }) => type === 'configuration' || type === 'section-footer'));
     const state = messages.at(-2);
     assert.ok(state?.type === 'device-state' && state.proven);
     assert.deepEqual(state.sections, DEVICES);
   }
-  assert.equal(decode(bytes).error?.code, 'bad-configuration');
-  assert.equal(decode(bytes, { configuration: false }).error?.code, 'bad-section');
-  const without = decode([...bytes.slice(0, -1), encodeDeviceSection(DEVICES[0]!, false), hex('00')], {
-    configuration: false,
-    footers: false,
-  });
+  assert.equal(decode(bytes, { configuration: false, footers: false }).error, undefined);
+  assert.equal(decode(bytes, { configuration: true }).error?.code, 'bad-configuration');
+  assert.equal(decode(bytes, { footers: true }).error?.code, 'bad-section');
+  assert.equal(decode(smallStream, { configuration: false }).error?.code, 'unknown-section');
+  assert.equal(decode(smallStream, { footers: false }).error?.code, 'unknown-section');
+  const without = decode([...bytes.slice(0, -1), encodeDeviceSection(DEVICES[0]!, false), hex('00')]);
   assert.equal(without.error?.code, 'bad-device-state');
+  assert.match(without.error.message, /suppress-vmdesc=off/);
+});
+
+test('a configuration or a footer alone may be missing', () => {
+  const headless = decode([encodeStreamHeader(), smallStream.subarray(head.length)]);
+  assert.equal(headless.error, undefined);
+  assert.deepEqual(headless.messages.at(1), {
+    type: 'section-start',
+    section: { sectionId: 2, idstr: 'ram', instanceId: 0, versionId: 4 },
+  });
+  const footless = [start, encodeEos(), encodeSectionEnd(2), encodeEos(), tail(DEVICES, { footers: false })];
+  const { messages, error } = decode(footless, { bytewise: true });
+  assert.equal(error, undefined);
+  assert.equal(messages.at(1)?.type, 'configuration');
+  assert.ok(!messages.some(({ type }) => type === 'section-footer'));
+});
+
+test('with x-ignore-shared the block list has guest addresses, whoever says so', () => {
+  const blocks = [
+    { idstr: 'pc.ram', usedLengthBytes: 8192, guestPhysicalAddress: 0n },
+    { idstr: 'vga.vram', usedLengthBytes: 4096, guestPhysicalAddress: 0xffff_ffff_fd00_0000n },
+  ];
+  const capabilities = [IGNORE_SHARED_CAPABILITY];
+  const ram = [ramStart(2), encodeRamBlocks(12288, blocks, true), endOfRam, end, tail(DEVICES)];
+  const said = [encodeStreamHeader(), encodeConfiguration({ machine: 'pc', capabilities }), ...ram];
+  for (const { messages, error } of [
+    decode(said, { bytewise: true }),
+    decode([encodeStreamHeader(), ...ram], { ignoreShared: true }),
+  ]) {
+    assert.equal(error, undefined);
+    const list = messages.find(({ type }) => type === 'ram-blocks');
+    assert.deepEqual(list, { type: 'ram-blocks', totalBytes: 12288, blocks });
+  }
 });
 
 test('offsets count from where the stream starts in its file', () => {

@@ -1,6 +1,11 @@
 import { need } from './byte-queue.ts';
 import { commandName, decodeCommand } from './command.ts';
-import { decodeConfiguration, decodeStreamHeader } from './configuration.ts';
+import {
+  decodeConfiguration,
+  decodeStreamHeader,
+  IGNORE_SHARED_CAPABILITY,
+  MAPPED_RAM_CAPABILITY,
+} from './configuration.ts';
 import { DeviceRun } from './device-run.ts';
 import { refusedIterable } from './iterables.ts';
 import {
@@ -24,10 +29,12 @@ const DEFAULT_MAX_DEVICE_STATE_BYTES = 256 * 1024 * 1024;
 export interface StreamDecoderOptions {
   /** Name for errors; `main` by default. */
   readonly channel?: string;
-  /** Whether a configuration section follows the header (not for machine types up to 2.3). */
-  readonly configuration?: boolean;
-  /** Whether sections have footers (not for machine types up to 2.3). */
-  readonly footers?: boolean;
+  /** Whether a configuration section must follow the header; by default the stream shows whether one does. */
+  readonly configuration?: boolean | undefined;
+  /** Whether sections must have footers; by default the end of ram's START section shows whether they do. */
+  readonly footers?: boolean | undefined;
+  /** Whether capability x-ignore-shared is on, for a stream whose configuration section does not say so. */
+  readonly ignoreShared?: boolean | undefined;
   /** Limit of the device sections together with the vmdescription; 256 MiB by default. */
   readonly maxDeviceStateBytes?: number;
   /** Absolute offset of the first byte: where the stream starts in a file. 0 by default. */
@@ -55,12 +62,16 @@ export interface StreamDecoderOptions {
  * there, with `push(chunk, decoder.wanted)`; one that cannot just pushes everything, and the decoder drops
  * what it does not need.
  *
+ * **Machine types up to 2.3** have neither configuration section nor footers. Which one a stream is shows by itself:
+ * a configuration's first byte is no section's, and a footer's is neither.
+ *
  * Postcopy and COLO are not decoded: their commands are messages like any other, for the consumer to refuse.
  * A packaged blob (PACKAGED) is refused here with `unsupported`.
  */
 export class StreamDecoder extends QueueDecoder<StreamMessage> {
-  readonly #configuration: boolean;
-  readonly #footers: boolean;
+  readonly #configuration: boolean | undefined;
+  #footers: boolean | undefined;
+  readonly #ignoreShared: boolean;
   readonly #maxDeviceStateBytes: number;
   #capabilities: readonly string[] = [];
   /** Iterable sections by id. */
@@ -73,8 +84,9 @@ export class StreamDecoder extends QueueDecoder<StreamMessage> {
   constructor(options: StreamDecoderOptions = {}) {
     super(options.channel ?? 'main', options.offset);
     this.#pages = options.pages;
-    this.#configuration = options.configuration ?? true;
-    this.#footers = options.footers ?? true;
+    this.#configuration = options.configuration;
+    this.#footers = options.footers;
+    this.#ignoreShared = options.ignoreShared ?? false;
     this.#maxDeviceStateBytes = options.maxDeviceStateBytes ?? DEFAULT_MAX_DEVICE_STATE_BYTES;
   }
 
@@ -96,7 +108,7 @@ export class StreamDecoder extends QueueDecoder<StreamMessage> {
   protected override *decode(): Generator<StreamMessage | undefined, void> {
     const queue = this.queue;
     yield { type: 'header', version: yield* decodeStreamHeader(queue) };
-    if (this.#configuration) {
+    if (this.#configuration ?? (yield* this.#configurationFollows())) {
       const configuration = yield* decodeConfiguration(queue);
       yield { type: 'configuration', configuration };
       this.#configure(configuration);
@@ -127,6 +139,13 @@ export class StreamDecoder extends QueueDecoder<StreamMessage> {
     }
   }
 
+  /** Without one the first section comes at once, or the opening of the return path. */
+  *#configurationFollows(): Generator<undefined, boolean> {
+    yield* need(this.queue, 1, 'the configuration section');
+    const type = this.queue.peekU8();
+    return type !== SectionType.start && type !== SectionType.full && type !== SectionType.command;
+  }
+
   #configure(configuration: ConfigurationSection): void {
     this.#capabilities = configuration.capabilities ?? [];
     const bits = configuration.targetPageBits ?? TARGET_PAGE_BITS;
@@ -144,8 +163,8 @@ export class StreamDecoder extends QueueDecoder<StreamMessage> {
     this.#checkStart(section, at);
     this.#iterables.set(section.sectionId, { idstr: section.idstr, ended: false });
     yield { type: 'section-start', section };
-    const mappedRam = this.#capabilities.includes('mapped-ram');
-    const ignoreShared = this.#capabilities.includes('x-ignore-shared');
+    const mappedRam = this.#capabilities.includes(MAPPED_RAM_CAPABILITY);
+    const ignoreShared = this.#ignoreShared || this.#capabilities.includes(IGNORE_SHARED_CAPABILITY);
     const { totalBytes, blocks } = yield* decodeRamBlocks(queue, { mappedRam, ignoreShared });
     this.#ram = new RamDecoder(queue, blocks, mappedRam, this.#pages);
     yield { type: 'ram-blocks', totalBytes, blocks };
@@ -205,9 +224,17 @@ export class StreamDecoder extends QueueDecoder<StreamMessage> {
       yield message;
       if (message?.type === 'ram-eos') break;
     }
+    this.#footers ??= yield* this.#footerFollows();
     if (!this.#footers) return;
     yield* decodeFooter(queue, sectionId);
     yield { type: 'section-footer', sectionId };
+  }
+
+  /** Behind the first section: what is no section, command or EOF either must be a footer. */
+  *#footerFollows(): Generator<undefined, boolean> {
+    yield* need(this.queue, 1, 'the footer of a section, or the next section');
+    const type = this.queue.peekU8();
+    return type > SectionType.full && type !== SectionType.command;
   }
 
   *#command(): Generator<StreamMessage | undefined, void> {
@@ -232,7 +259,7 @@ export class StreamDecoder extends QueueDecoder<StreamMessage> {
       throw queue.error('bad-section', 'EOF before the SECTION_END of ram');
     }
     const result = yield* new DeviceRun(queue, {
-      footers: this.#footers,
+      footers: this.#footers ?? true,
       maxBytes: this.#maxDeviceStateBytes,
       mayResume: !allEnded,
       known: this.#takenIds(),

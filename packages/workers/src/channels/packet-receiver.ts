@@ -198,6 +198,12 @@ export class PacketReceiver {
       });
     }
     const block = this.#blocks.get(blockName);
+    if (block?.shared === true) {
+      throw this.#error('bad-page', `pages of ${blockName}, which is shared with the source`, {
+        offset: this.#packetOffset + 64,
+        expected: 'none (x-ignore-shared)',
+      });
+    }
     if (block !== undefined) return block;
     throw this.#error('unknown-block', 'a packet for a block that is not in the list', {
       offset: this.#packetOffset + 64,
@@ -221,6 +227,7 @@ export class PacketReceiver {
   /** Clears the zero pages, and notes that the others come now: whatever breaks off ends the migration. */
   #placePages(block: BlockView): void {
     const { pages, normalPages, zeroPages } = this.#packet;
+    block.markArrived();
     for (let i = 0; i < normalPages; ) {
       const run = runLength(pages, i, normalPages);
       block.markReceived(pages[i]!, run);

@@ -103,14 +103,10 @@ class ThreadedPageReceiver implements PageReceiver<Socket>, WarmUp {
 
   setBlocks(blocks: readonly RamBlockMemory[]): void {
     // Plain objects: a RamBlock's own views would be cloned with it.
-    this.#blocks = blocks.map(({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset, received }) => ({
-      idstr,
-      usedLengthBytes,
-      pageSizeBytes,
-      buffer,
-      byteOffset,
-      received,
-    }));
+    this.#blocks = blocks.map((block) => {
+      const { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset, received, shared, arrived } = block;
+      return { idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset, received, shared, arrived };
+    });
     for (const port of this.#ports) port?.postMessage(this.#blocks);
   }
 

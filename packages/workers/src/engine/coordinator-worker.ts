@@ -103,7 +103,7 @@ const coordinator: CoordinatorApi = {
     return run(migration, events, progressIntervalMs);
   },
 
-  async receive(uuid, calls, uri, options, progressIntervalMs, handOver, events) {
+  async receive({ uuid, delaysSwitchover }, calls, uri, options, progressIntervalMs, handOver, events) {
     await preparing;
     const address = parseUri(uri);
     if (options.multifd) requireSocket(address, uri);
@@ -128,7 +128,8 @@ const coordinator: CoordinatorApi = {
       guest: {
         uuid,
         prepare: (description) => calls.prepare(description),
-        load: (state) => calls.load(state),
+        ...(delaysSwitchover && { readyForSwitchover: () => calls.readyForSwitchover() }),
+        load: (state, absent) => calls.load(state, absent),
         announce: (parameters) => calls.announce(parameters),
         start: () => calls.start(),
         discard: () => calls.discard(),

@@ -28,7 +28,16 @@ export interface SourceDescription {
 export type SourceCalls = Required<
   Pick<Guest, 'saveDeviceState' | 'inactivate' | 'activate' | 'unplugPrimary' | 'replugPrimary'>
 >;
-type DestinationCalls = Required<Pick<IncomingGuest, 'prepare' | 'load' | 'announce' | 'start' | 'discard'>>;
+type DestinationCalls = Required<
+  Pick<IncomingGuest, 'prepare' | 'readyForSwitchover' | 'load' | 'announce' | 'start' | 'discard'>
+>;
+
+/** The plain part of a guest that is migrated to. */
+interface DestinationDescription {
+  readonly uuid: Uint8Array | undefined;
+  /** Whether it has a say in when the source may switch over. */
+  readonly delaysSwitchover: boolean;
+}
 
 export interface Events {
   event(event: MigrationEvent): void;
@@ -62,7 +71,7 @@ export interface CoordinatorApi {
     events: Events,
   ): Promise<MigrationResult>;
   receive(
-    uuid: Uint8Array | undefined,
+    guest: DestinationDescription,
     calls: DestinationCalls,
     uri: string,
     options: ResolvedReceiveOptions,
