@@ -21,6 +21,7 @@ export { emptyRamStats, type MigrationResult, type Progress, type RamStats } fro
 export { CAPABILITIES, type Capability, type CapabilityName } from './schema/capabilities.ts';
 export { PARAMETERS, type Parameter, type ParameterName } from './schema/parameters.ts';
 export { rangeOf } from './schema/range.ts';
+export { CAPABILITY_RULES } from './schema/rules.ts';
 export { isRefusal, type Side } from './schema/use.ts';
 export {
   DESTINATION_STATES,

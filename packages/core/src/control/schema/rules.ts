@@ -17,8 +17,8 @@ type CapabilityRule = Lifetime &
   );
 
 /** In QEMU's order: the first that is broken is the one that is told. */
-const CAPABILITY_RULES: readonly CapabilityRule[] = [
-  { since: '2.10', capability: 'postcopy-ram', not: ['x-ignore-shared'] },
+export const CAPABILITY_RULES: readonly CapabilityRule[] = [
+  { since: '4.0', capability: 'postcopy-ram', not: ['x-ignore-shared'] },
   { since: '8.0', removed: '10.1', capability: 'postcopy-ram', not: ['multifd'] },
   {
     since: '6.0',
