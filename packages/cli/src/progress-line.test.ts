@@ -51,6 +51,12 @@ test('the line shows pass, rest, dirty rate, throughput, downtime and the time l
   );
 });
 
+test('what slows the guest down is told', () => {
+  const line = (more: Partial<Progress>) => progressLine({ ...full, ...more }, throughput);
+  assert.match(line({ cpuThrottlePercentage: 30 }), /dirty 64\.0 MiB\/s {2}throttled 30 % {2}600 MiB/);
+  assert.match(line({ dirtyLimitRingFullTimeUs: 5 }), / vCPUs limited /);
+});
+
 test('a narrow terminal loses the least interesting parts, and never more than it must', () => {
   assert.equal(
     progressLine(full, throughput, 90),

@@ -47,6 +47,7 @@ function sourceParts(progress: Progress, throughput: Throughput): Part[] {
       text: `${formatBytes(ram.remaining)} of ${formatBytes(ram.total)} left`,
     },
     { rank: 5, text: dirty },
+    { rank: 4, text: throttleText(progress) },
     { rank: 2, text: formatRate(throughput.total) },
     { rank: 6, text: channelText(throughput) },
     { rank: 4, text: passing ? downtime : '' },
@@ -66,6 +67,11 @@ function destinationParts(progress: Progress, throughput: Throughput): Part[] {
     { rank: 2, text: formatRate(throughput.total) },
     { rank: 3, text: channelText(throughput) },
   ];
+}
+
+function throttleText({ cpuThrottlePercentage, dirtyLimitRingFullTimeUs }: Progress): string {
+  if (cpuThrottlePercentage !== undefined) return `throttled ${cpuThrottlePercentage} %`;
+  return dirtyLimitRingFullTimeUs === undefined ? '' : 'vCPUs limited';
 }
 
 /** Each channel's throughput in MiB/s; of many channels only what tells whether one lags. */
