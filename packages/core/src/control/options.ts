@@ -1,6 +1,7 @@
 import { checkInteger } from '../check-integer.ts';
 import { MigrationError } from '../error.ts';
 import { checkRanges } from './schema/range.ts';
+import { checkSnapshotOptions } from './snapshot-options.ts';
 
 /**
  * Options of both sides, with QEMU's parameter and capability names (kebab-case in QMP and in CLI flags,
@@ -86,6 +87,11 @@ export interface MigrateOptions extends CommonOptions {
   /** Capability `pause-before-switchover`: with the guest stopped, waits in `pre-switchover` for `continue`. */
   pauseBeforeSwitchover?: boolean;
   /**
+   * Capability `background-snapshot`: RAM and devices are sent as they are at the start, while the guest runs on here.
+   * Takes a guest with write tracking, such as the built-in machine; `returnPath` is off with it.
+   */
+  backgroundSnapshot?: boolean;
+  /**
    * Capability `mapped-ram`: every page at a fixed place of a file (QEMU from 9.0 loads it). Only to `file:`,
    * without compression. With `multifd` as many threads write as there are channels, otherwise one.
    */
@@ -134,6 +140,7 @@ export const MIGRATE_DEFAULTS = {
   pauseBeforeSwitchover: false,
   ignoreShared: false,
   switchoverAck: false,
+  backgroundSnapshot: false,
   connectTimeoutMs: 10_000,
   channelTimeoutMs: 10_000,
   stallTimeoutMs: 60_000,
@@ -188,6 +195,10 @@ export function resolveMigrateOptions(options: MigrateOptions = {}): ResolvedMig
   const resolved = { ...MIGRATE_DEFAULTS, ...defined(options) };
   checkRanges('source', resolved);
   checkCommon(resolved);
+  if (resolved.backgroundSnapshot) {
+    checkSnapshotOptions(options);
+    resolved.returnPath = false;
+  }
   if (resolved.zeroPageDetection !== undefined) {
     checkOneOf('zero-page-detection', resolved.zeroPageDetection, ZERO_PAGE_DETECTIONS);
   }

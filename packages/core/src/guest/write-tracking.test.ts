@@ -60,7 +60,7 @@ async function saveAll(tracker: WriteTracker, blocks: readonly RamBlock[], turn:
   let left = blocks.reduce((sum, { pageCount }) => sum + pageCount, 0);
   let urgent = 0;
   while (left > 0) {
-    const copied = tracker.takeUrgent((block, page, slots, at) => {
+    const copied = tracker.takeUrgent(Number.POSITIVE_INFINITY, (block, page, slots, at) => {
       slots.copy(saved[block]!, page * 4096, at, at + 4096);
       times[block]![page]!++;
     });

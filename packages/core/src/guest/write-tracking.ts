@@ -212,12 +212,14 @@ export class WriteTracker {
     this.#begun = true;
   }
 
-  /** The pages that vCPUs have copied so far, to be used before this returns. Returns how many. */
-  takeUrgent(use: (blockIndex: number, page: number, slots: Buffer, at: number) => void): number {
+  /** Up to `most` pages that vCPUs have copied, to be used before this returns. Returns how many. */
+  takeUrgent(
+    most: number,
+    use: (blockIndex: number, page: number, slots: Buffer, at: number) => void,
+  ): number {
     const words = this.#words;
     let count = 0;
-    // At most once round: a guest that writes without end does not keep the others from their turn.
-    for (; count < SLOT_COUNT; count++) {
+    for (; count < most; count++) {
       const slot = this.#given & (SLOT_COUNT - 1);
       const at = FIRST_SLOT + slot * SLOT_WORDS;
       const full = (this.#given + 1) | 0;

@@ -56,6 +56,16 @@ export class GuestSwitch {
     return guestCall(this.#guest.saveDeviceState(), 'could not save its device state');
   }
 
+  /**
+   * Lets the guest run on as before the stop, which is then over: what its owner does with it later stays so.
+   * @throws MigrationError `guest-failed`
+   */
+  async resume(): Promise<void> {
+    const trouble = await this.restore();
+    if (trouble !== undefined) throw new MigrationError('guest-failed', trouble);
+    this.#stopped = false;
+  }
+
   /** Undoes `inactivate` and `stop`. Returns what went wrong, if anything did: the guest stays stopped then. */
   async restore(): Promise<string | undefined> {
     if (!this.#stopped) return undefined;

@@ -6,6 +6,7 @@ import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
 import type { PageSender } from '../page-channels.ts';
 import type { ByteChannel, SeekableChannel } from '../transport/byte-channel.ts';
+import { BackgroundSnapshot } from './background-snapshot.ts';
 import { GuestSwitch } from './guest-switch.ts';
 import { GuestThrottle } from './guest-throttle.ts';
 import { MainStreamWriter } from './main-stream.ts';
@@ -19,7 +20,7 @@ import { RamIteration } from './ram-iteration.ts';
 import { ReturnPathReader } from './return-path.ts';
 import { OutgoingStats } from './stats.ts';
 import { switchOver } from './switch-over.ts';
-import { protocolSwitches } from './switches.ts';
+import { type ProtocolSwitches, protocolSwitches } from './switches.ts';
 import { PrimaryUnplug } from './unplug.ts';
 import { explain } from './verdict.ts';
 
@@ -128,6 +129,10 @@ export class OutgoingMigration {
     return this.#stats.result(this.#returnPath !== undefined, this.#warnings);
   }
 
+  #enterPhase = (phase: ErrorPhase): void => {
+    this.#phase = phase;
+  };
+
   #emit(event: MigrationEvent): void {
     this.#parts.onEvent?.(event);
   }
@@ -144,6 +149,8 @@ export class OutgoingMigration {
     this.#unplug.ask();
     const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = this.#parts.guest;
     const switches = protocolSwitches(machine, this.#live);
+    const snapshot =
+      this.#live.backgroundSnapshot && new BackgroundSnapshot(this.#parts.guest, this.#control);
     const throttle = new GuestThrottle(this.#live, memory);
     this.#throttle = throttle;
     if (this.#live.multifd || this.#live.mappedRam) {
@@ -160,12 +167,16 @@ export class OutgoingMigration {
     this.#stats.attach(channel, this.#sender);
     this.#watch.start();
 
-    const ram = new RamIteration(memory, (pass) => this.#emit({ event: 'MIGRATION_PASS', data: { pass } }));
-    this.#ram = ram;
     const stream = switches.mappedRam
       ? new MappedRamStreamWriter(seekable(channel), ramSectionId)
       : new MainStreamWriter(channel, ramSectionId);
     stream.header({ machine, uuid, targetPageBits });
+    if (snapshot) {
+      await this.#takeSnapshot(snapshot, channel, stream, switches);
+      return;
+    }
+    const ram = new RamIteration(memory, (pass) => this.#emit({ event: 'MIGRATION_PASS', data: { pass } }));
+    this.#ram = ram;
     // The header is on its way before the channels connect: a destination may wait for it to tell the
     // main channel from the others.
     const blocks = ram.blocks.map((block) => block.toMemory());
@@ -190,20 +201,40 @@ export class OutgoingMigration {
     this.#stats.follow({ ram, flow, pacer, throttle });
     ram.start();
     await flow.writeStart(earlySections ?? []);
-    this.#phase = 'active';
+    await this.#enterActive(stream);
     const returnPath = this.#returnPath;
+    const sender = this.#sender;
+    const connected = { channel, stream, sender, returnPath, switches, ram, pacer, throttle, flow };
+    await iterate(this.#control, connected);
+    await switchOver(this.#control, connected, this.#enterPhase);
+    await this.#complete();
+  }
+
+  async #takeSnapshot(
+    snapshot: BackgroundSnapshot,
+    channel: ByteChannel,
+    stream: MainStreamWriter,
+    switches: ProtocolSwitches,
+  ): Promise<void> {
+    if (channel.duplex)
+      this.#warnings.push('a background snapshot has no return path: what became of it is not known here');
+    await snapshot.begin(channel, stream, switches);
+    await this.#enterActive(stream);
+    await snapshot.take(this.#enterPhase);
+    const trouble = await this.#unplug.restore();
+    if (trouble !== undefined) this.#warnings.push(trouble);
+    await this.#complete();
+  }
+
+  /** Setup is done: waits for devices that the guest must let go of. */
+  async #enterActive(stream: MainStreamWriter): Promise<void> {
+    this.#phase = 'active';
     if (this.#unplug.pending) {
+      const returnPath = this.#returnPath;
       this.#state.enter('wait-unplug');
       await waitPatiently(this.#control, { returnPath, stream }, this.#unplug.finished());
     }
     this.#state.enter('active');
-    const sender = this.#sender;
-    const connected = { channel, stream, sender, returnPath, switches, ram, pacer, throttle, flow };
-    await iterate(this.#control, connected);
-    await switchOver(this.#control, connected, (phase) => {
-      this.#phase = phase;
-    });
-    await this.#complete();
   }
 
   #openReturnPath(channel: ByteChannel, stream: MainStreamWriter): void {
@@ -238,7 +269,7 @@ export class OutgoingMigration {
 
   #handOver(): void {
     this.#handedOver = true;
-    this.#parts.onHandOver?.();
+    if (!this.#live.backgroundSnapshot) this.#parts.onHandOver?.();
     this.#watch.stop();
     this.#stats.guestHandedOver();
     this.#phase = 'completed';

@@ -16,10 +16,10 @@ const LEAST_TELLING_BYTES = 10_000;
 
 /** What the counters come from, once the stream has begun. */
 interface Followed {
-  readonly ram: RamIteration;
-  readonly flow: PageFlow;
+  readonly ram: Pick<RamIteration, 'totalBytes' | 'dirtySyncCount' | 'dirtiedPages'>;
+  readonly flow: Pick<PageFlow, 'main' | 'queuedPages' | 'pendingBytes'> & Partial<Pick<PageFlow, 'xbzrle'>>;
   readonly pacer: Pacer;
-  readonly throttle: GuestThrottle;
+  readonly throttle?: GuestThrottle;
 }
 
 /** Times and counters of an outgoing migration, in the terms of `query-migrate`. */
@@ -29,13 +29,15 @@ export class OutgoingStats {
   #status: MigrationStatus = 'none';
   #channel: ByteChannel | undefined;
   #sender: PageSender | undefined;
-  #ram: RamIteration | undefined;
-  #flow: PageFlow | undefined;
+  #ram: Followed['ram'] | undefined;
+  #flow: Followed['flow'] | undefined;
   #pacer: Pacer | undefined;
   #throttle: GuestThrottle | undefined;
   #activeMs: number | undefined;
   #stoppedMs: number | undefined;
   #stoppedAtBytes = 0;
+  #resumedMs: number | undefined;
+  #resumedAtBytes: number | undefined;
   #endMs: number | undefined;
   readonly #periods = new SyncPeriods();
   #pendingAtSyncBytes = 0;
@@ -110,6 +112,12 @@ export class OutgoingStats {
     this.#stoppedAtBytes = this.wireBytes();
   }
 
+  /** The guest of a background snapshot runs on. */
+  guestResumed(): void {
+    this.#resumedMs = performance.now();
+    this.#resumedAtBytes = this.wireBytes();
+  }
+
   guestHandedOver(): void {
     this.#endMs = performance.now();
   }
@@ -156,7 +164,7 @@ export class OutgoingStats {
   }
 
   #downtimeMs(): number {
-    const end = this.#endMs ?? performance.now();
+    const end = this.#resumedMs ?? this.#endMs ?? performance.now();
     return end - (this.#stoppedMs ?? end);
   }
 
@@ -171,6 +179,7 @@ export class OutgoingStats {
     const { normal, zero } = this.#pages();
     const wire = this.wireBytes();
     const stopped = this.#stoppedMs !== undefined;
+    const downtimeBytes = stopped ? (this.#resumedAtBytes ?? wire) - this.#stoppedAtBytes : 0;
     return {
       ...emptyRamStats(),
       transferred: wire,
@@ -185,8 +194,8 @@ export class OutgoingStats {
       'page-size': TARGET_PAGE_BYTES,
       'multifd-bytes': wire - (this.#channel?.bytesWritten ?? 0),
       'pages-per-second': Math.round(this.#pacer?.pagesPerSecond ?? 0),
-      'precopy-bytes': stopped ? this.#stoppedAtBytes : wire,
-      'downtime-bytes': stopped ? wire - this.#stoppedAtBytes : 0,
+      'precopy-bytes': wire - downtimeBytes,
+      'downtime-bytes': downtimeBytes,
     };
   }
 

@@ -1,4 +1,4 @@
-import { type Guest, RunControl } from '@pageferry/core/guest';
+import { endWriteTracking, type Guest, RunControl } from '@pageferry/core/guest';
 import { proxy } from 'comlink';
 import type { HandOver } from './hand-over.ts';
 import type { SourceCalls, SourceDescription } from './protocol.ts';
@@ -46,6 +46,8 @@ export class SourceGuest {
    * @returns whether it was started
    */
   async rescue(handOver: HandOver): Promise<boolean> {
+    const { writeTracking } = this.#guest.memory;
+    if (writeTracking !== undefined) endWriteTracking(writeTracking);
     if (this.#inactivating !== undefined) {
       const settled = this.#inactivating.catch(() => {});
       await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, INACTIVATE_LIMIT_MS))]);

@@ -120,7 +120,7 @@ export const CAPABILITIES = {
   },
   'background-snapshot': {
     since: '6.0',
-    source: NOT_YET,
+    source: 'backgroundSnapshot',
     about: 'RAM and devices as they are at the start, while the guest runs on',
   },
   'zero-copy-send': {
