@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
+import { connect as connectTo, createServer, type Socket } from 'node:net';
 import test from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { MigrationError } from '@pageferry/core';
 import type { MigrateOptions, MigrationEvent, Progress } from '@pageferry/core/control';
 import { migrate, receive } from '@pageferry/workers';
@@ -82,6 +83,86 @@ test('multifd over a transport with one connection is refused', async () => {
   await fails(migrate(new TestGuest(), 'exec:cat >/dev/null', MULTIFD).result, 'bad-option');
   await fails(receive('exec:cat /dev/null', { ...MULTIFD, guest: new TestTarget() }).result, 'bad-option');
 });
+
+/** Takes `free` connections and answers no further one, as a host that is overrun: nobody accepts them. */
+async function deafPeer(free: number) {
+  const backlog = 4;
+  const code = `
+    const { createServer } = require('node:net');
+    const { parentPort } = require('node:worker_threads');
+    const server = createServer().listen({ port: 0, host: '127.0.0.1', backlog: ${backlog} }, () => {
+      parentPort.postMessage(server.address().port);
+      setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
+    });`;
+  const worker = new Worker(code, { eval: true });
+  const [port] = (await once(worker, 'message')) as [number];
+  // The worker is blocked soon after.
+  await delay(100);
+  const taken: Socket[] = [];
+  // The kernel's queue holds one more than it is told.
+  for (let i = 0; i < backlog + 1 - free; i++) {
+    const socket = connectTo(port, '127.0.0.1');
+    socket.on('error', () => {});
+    await once(socket, 'connect');
+    taken.push(socket);
+  }
+  const close = async () => {
+    for (const socket of taken) socket.destroy();
+    await worker.terminate();
+  };
+  return { uri: `tcp:127.0.0.1:${port}`, close };
+}
+
+for (const [name, options, free] of [
+  ['the main channel', {}, 0],
+  ['page channels', MULTIFD, 1],
+] as const) {
+  test(`cancelled within a second while connecting ${name}`, async () => {
+    const peer = await deafPeer(free);
+    const guest = new TestGuest();
+    const migration = migrate(guest, peer.uri, options);
+    await until(migration, 'setup');
+    await delay(300);
+    assert.equal((await migration.query()).status, 'setup');
+    const started = performance.now();
+    migration.cancel();
+    await fails(migration.result, 'cancelled');
+    assert.ok(performance.now() - started < 1000, `${performance.now() - started} ms`);
+    assert.equal((await migration.query()).status, 'cancelled');
+    assert.ok(guest.control.running);
+    await peer.close();
+  });
+}
+
+for (const [name, options, hangs] of [
+  ['page channels are owed', MULTIFD, undefined],
+  ['the guest is being prepared', {}, 'prepare'],
+  ['the guest is being loaded', {}, 'load'],
+] as const) {
+  test(`a destination is cancelled within a second while ${name}`, async () => {
+    const target = new TestTarget();
+    const reached = Promise.withResolvers<void>();
+    if (hangs !== undefined) {
+      target[hangs] = () => {
+        reached.resolve();
+        return new Promise<never>(() => {});
+      };
+    }
+    const reception = receive('tcp:127.0.0.1:0', { ...options, guest: target });
+    const guest = new TestGuest();
+    // Of this source comes only the main channel.
+    const migration = migrate(guest, await reception.listening);
+    if (hangs === undefined) await delay(300);
+    else await reached.promise;
+    const started = performance.now();
+    reception.cancel();
+    await fails(reception.result, 'cancelled');
+    assert.ok(performance.now() - started < 1300, `${performance.now() - started} ms`);
+    assert.equal((await reception.query()).status, 'cancelled');
+    await migration.result.catch(() => {});
+    assert.ok(target.discarded && !target.started && guest.control.running);
+  });
+}
 
 for (const [name, options] of [
   ['plain', {}],
