@@ -38,6 +38,7 @@ export {
   type NicOptions,
   RunControl,
 } from '@pageferry/core/guest';
+export { QmpClient, type QmpClientOptions, QmpError, QmpServer } from '@pageferry/core/qmp';
 export {
   type Engine,
   type EngineOptions,
@@ -49,3 +50,4 @@ export {
   type RunOptions,
   receive,
 } from '@pageferry/workers';
+export { Monitor, type MonitorOptions } from '@pageferry/workers/monitor';

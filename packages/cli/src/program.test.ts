@@ -18,7 +18,7 @@ async function run(...args: string[]): Promise<{ exitCode: number; stdout: strin
   return { exitCode, stdout, stderr };
 }
 
-const COMMANDS = ['demo', 'receive', 'send', 'inspect', 'extract', 'bench'];
+const COMMANDS = ['demo', 'receive', 'send', 'serve', 'inspect', 'extract', 'bench'];
 
 test('--version and --help', async () => {
   assert.deepEqual(await run('--version'), { exitCode: 0, stdout: '1.2.3\n', stderr: '' });
@@ -48,7 +48,16 @@ test('without a command the help goes to stderr, with the exit code of a usage e
 });
 
 const receive = ['receive', 'tcp:127.0.0.1:0'];
+const serve = ['serve', '--qmp', 'tcp:127.0.0.1:0'];
 const refused: [RegExp, ...string[]][] = [
+  [/--qmp/, 'serve'],
+  [/unix:PATH or tcp:HOST:PORT/, 'serve', '--qmp', 'exec:cat'],
+  [/there is no guest/, ...serve],
+  [/builtin/, ...serve, '--guest', 'qemu'],
+  [/not foo=1/, ...serve, '--guest', 'builtin,foo=1'],
+  [/not known/, ...serve, '--qemu-version', '4.2'],
+  [/cannot be used with/, ...serve, '--guest', 'builtin', '--image', 'x'],
+  [/dirtyRate.*size=/, ...serve, '--incoming', 'defer', '--guest', 'builtin,dirty-rate=1M'],
   [/unknown command 'migrate'/, 'migrate'],
   [/unknown option '--memroy'.*--memory/, 'demo', '--memroy', '64M'],
   [/--memory.*A size is/, 'demo', '--memory', 'lots'],

@@ -6,6 +6,7 @@ import { defineExtract } from './commands/extract.ts';
 import { defineInspect } from './commands/inspect.ts';
 import { defineReceive } from './commands/receive.ts';
 import { defineSend } from './commands/send.ts';
+import { defineServe } from './commands/serve.ts';
 import type { Context } from './context.ts';
 import type { Interrupt } from './interrupt.ts';
 import { ExitCode, Output, type TextStream } from './output.ts';
@@ -25,6 +26,8 @@ Examples:
       watch a running guest move
   pageferry receive tcp:0.0.0.0:4444 --out vm.img
       capture a QEMU's guest: migrate tcp:HOST:4444 in its monitor
+  pageferry serve --qmp unix:qmp.sock --guest builtin
+      a machine that a QMP client migrates
   pageferry inspect vm.img
       look inside, and learn which QEMU can load it
   pageferry send vm.img tcp:HOST:4444
@@ -64,7 +67,15 @@ export async function runProgram(
     })
     .addHelpText('after', GENERAL_HELP);
   const context: Context = { output, signal: interrupt.signal, version: streams.version };
-  for (const define of [defineDemo, defineReceive, defineSend, defineInspect, defineExtract, defineBench]) {
+  for (const define of [
+    defineDemo,
+    defineReceive,
+    defineSend,
+    defineServe,
+    defineInspect,
+    defineExtract,
+    defineBench,
+  ]) {
     define(program, context).option('--json', 'JSON lines on stdout, text for people on stderr');
   }
   try {

@@ -8,6 +8,7 @@ export type {
   CaptureStats,
 } from './capture.ts';
 export { extractBlock } from './extract.ts';
+export { HeldTarget, type HeldTargetOptions } from './held-target.ts';
 export { inspectCapture } from './inspect.ts';
 export { type LoadCaptureOptions, loadCapture } from './load.ts';
 export { CapturedMachine, type CapturedMachineOptions } from './machine.ts';

@@ -1,3 +1,4 @@
+import { decodeRunState, GLOBAL_STATE } from '../wire/global-state.ts';
 import type { DeviceSection, DeviceStateMessage, SectionHeader } from '../wire/messages.ts';
 import { FOOTER_BYTES } from '../wire/section.ts';
 import { encodeText } from '../wire/text.ts';
@@ -94,7 +95,7 @@ export class DeviceInspector {
   #add(header: SectionHeader, data: Uint8Array, offset: number, early: boolean): number {
     const { idstr, sectionId, instanceId, versionId } = header;
     this.#devices.push({ idstr, sectionId, instanceId, versionId, offset, bytes: data.length, early });
-    if (idstr === 'globalstate') this.#runState = runStateOf(data);
+    if (idstr === GLOBAL_STATE) this.#runState = decodeRunState(data);
     // Type, section id, name with its length, instance id, version.
     const headerBytes = 1 + 4 + 1 + encodeText(idstr).length + 4 + 4;
     return offset + headerBytes + data.length + FOOTER_BYTES;
@@ -112,12 +113,4 @@ export class DeviceInspector {
 
 function damageAt({ damage }: SalvagedDevices, offset: number): Damage | undefined {
   return damage && { code: 'bad-device-state', message: damage.message, offset: offset + damage.at };
-}
-
-/** globalstate: be32 length with the NUL, then the run state's name. */
-function runStateOf(data: Uint8Array): string | undefined {
-  const end = data.indexOf(0, 4);
-  if (data.length < 5 || end < 0) return undefined;
-  const name = String.fromCharCode(...data.subarray(4, Math.min(end, 36)));
-  return /^[a-z-]+$/.test(name) ? name : undefined;
 }

@@ -2,12 +2,11 @@ import { MigrationError } from '../error.ts';
 import { checkCancelled, fileError } from '../file-error.ts';
 import type { DeviceState, GuestMemory, IncomingDescription, IncomingGuest } from '../guest/contract.ts';
 import type { RamBlock } from '../memory/ram-block.ts';
-import { IGNORE_SHARED_CAPABILITY } from '../wire/configuration.ts';
 import type { ConfigurationSection } from '../wire/messages.ts';
-import { formatUuid, sameUuid } from '../wire/uuid.ts';
 import { allocateBlocks } from './allocate.ts';
 import { AtomicFile } from './atomic-file.ts';
 import { type CaptureFormat, type CaptureProgress, knownUuid } from './capture.ts';
+import { configurationToKeep } from './configuration.ts';
 import { writeContent } from './write-capture.ts';
 
 export interface CaptureTargetOptions {
@@ -72,7 +71,7 @@ export class CaptureTarget implements IncomingGuest {
     const abort = new AbortController();
     this.#abort = abort;
     await discarded;
-    const configuration = this.#configurationToKeep(description);
+    const configuration = configurationToKeep(description, this.uuid);
     const file = await AtomicFile.create(this.#options.path);
     try {
       checkCancelled(abort.signal, file.path);
@@ -141,30 +140,5 @@ export class CaptureTarget implements IncomingGuest {
     this.#prepared = undefined;
     this.#abort.abort();
     await prepared?.file.discard();
-  }
-
-  #configurationToKeep({ configuration, uuid }: IncomingDescription): ConfigurationSection {
-    if (configuration === undefined) {
-      throw new MigrationError(
-        'bad-configuration',
-        'a stream without configuration section cannot be captured: its machine type is not known',
-      );
-    }
-    if (configuration.capabilities?.includes(IGNORE_SHARED_CAPABILITY) === true) {
-      throw new MigrationError(
-        'unsupported',
-        `a capture of a guest whose shared memory stays behind (${IGNORE_SHARED_CAPABILITY})`,
-      );
-    }
-    for (const learned of [knownUuid(uuid), knownUuid(configuration.uuid)]) {
-      if (this.uuid === undefined || learned === undefined) continue;
-      if (!sameUuid(this.uuid, learned)) {
-        throw new MigrationError('uuid-mismatch', 'the guest has another UUID', {
-          found: formatUuid(learned),
-          expected: formatUuid(this.uuid),
-        });
-      }
-    }
-    return { ...configuration, uuid: knownUuid(uuid) ?? knownUuid(configuration.uuid) ?? this.uuid };
   }
 }

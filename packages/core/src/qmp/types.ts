@@ -101,7 +101,7 @@ export interface CompressionStats {
 
 /** Where a destination listens. */
 export type SocketAddressInfo =
-  | { type: 'inet'; host: string; port: string }
+  | { type: 'inet'; host: string; port: string; ipv4?: boolean; ipv6?: boolean }
   | { type: 'unix'; path: string }
   | { type: 'vsock'; cid: string; port: string }
   | { type: 'fd'; str: string };

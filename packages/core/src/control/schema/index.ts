@@ -5,4 +5,10 @@
 export type { CapabilityState } from './arguments.ts';
 export type { ParameterValue } from './parameters.ts';
 export { MigrationSettings, type SettingsLimits, type SettingsOptions, type Situation } from './settings.ts';
-export { DEFAULT_QEMU_VERSION, parseQemuVersion, QEMU_VERSIONS, type QemuVersion } from './version.ts';
+export {
+  DEFAULT_QEMU_VERSION,
+  isAlive,
+  parseQemuVersion,
+  QEMU_VERSIONS,
+  type QemuVersion,
+} from './version.ts';

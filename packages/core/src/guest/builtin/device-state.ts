@@ -1,5 +1,12 @@
 import { MigrationError } from '../../error.ts';
 import { TARGET_PAGE_BYTES } from '../../memory/ram-block.ts';
+import {
+  decodeRunState,
+  encodeGlobalState,
+  GLOBAL_STATE,
+  GLOBAL_STATE_BYTES,
+  RUN_STATE_BYTES,
+} from '../../wire/global-state.ts';
 import type { DeviceSection } from '../../wire/messages.ts';
 import type { DeviceState } from '../contract.ts';
 import { formatMac, isGroupMac, MAC_BYTES } from '../network/mac.ts';
@@ -20,8 +27,6 @@ import { type BuiltinMachineOptions, type MachineConfig, machineConfig, WORKLOAD
  *   builtin-verify (only when asked for)
  *     the hashes of all RAM blocks at the switch-over as JSON
  *   globalstate, as QEMU 10's
- *     u32 length of the run state with its NUL, 32 bytes run state, u8 has_vm_was_suspended (1),
- *     u8 vm_was_suspended, 66 bytes unused
  */
 export const BUILTIN_MACHINE = 'pageferry-builtin-10.0';
 export const RAM_SECTION_ID = 2;
@@ -30,10 +35,7 @@ const CPU = 'builtin-cpu';
 const WORKLOAD = 'builtin-workload';
 const NIC = 'builtin-nic';
 const VERIFY = 'builtin-verify';
-const GLOBAL_STATE = 'globalstate';
 const CPU_BYTES = 32;
-const GLOBAL_STATE_BYTES = 104;
-const RUN_STATE_BYTES = 32;
 
 /** A stopped machine, without its RAM. */
 export interface MachineImage {
@@ -202,10 +204,6 @@ function decodeVerify(section: DeviceSection): VerifyRecord {
 }
 
 function globalState(runState: string): Device {
-  const data = new Uint8Array(GLOBAL_STATE_BYTES);
-  new DataView(data.buffer).setUint32(0, runState.length + 1);
-  data.set(new TextEncoder().encode(runState), 4);
-  data[4 + RUN_STATE_BYTES] = 1;
   const fields = [
     { name: 'size', type: 'uint32', size: 4 },
     { name: 'runstate', type: 'buffer', size: RUN_STATE_BYTES },
@@ -213,16 +211,14 @@ function globalState(runState: string): Device {
     { name: 'vm_was_suspended', type: 'uint8', size: 1 },
     { name: 'unused', type: 'buffer', size: 66 },
   ];
-  return { name: GLOBAL_STATE, instanceId: 0, fields, data };
+  return { name: GLOBAL_STATE, instanceId: 0, fields, data: encodeGlobalState(runState) };
 }
 
 function decodeGlobalState(section: DeviceSection): string {
-  const { data } = section;
-  if (data.length !== GLOBAL_STATE_BYTES) throw wrongLength(section, GLOBAL_STATE_BYTES);
-  const text = data.subarray(4, 4 + RUN_STATE_BYTES);
-  const end = text.indexOf(0);
-  if (end <= 0) throw bad(`section ${GLOBAL_STATE} has no run state`);
-  return new TextDecoder().decode(text.subarray(0, end));
+  if (section.data.length !== GLOBAL_STATE_BYTES) throw wrongLength(section, GLOBAL_STATE_BYTES);
+  const runState = decodeRunState(section.data);
+  if (runState === undefined) throw bad(`section ${GLOBAL_STATE} has no run state`);
+  return runState;
 }
 
 function jsonDevice(name: string, field: string, value: unknown): Device {
