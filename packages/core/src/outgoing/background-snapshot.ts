@@ -56,7 +56,7 @@ export class BackgroundSnapshot {
     });
     this.#pages = pages;
     const ram = { totalBytes: pages.totalBytes, dirtySyncCount: 0, dirtiedPages: 0 };
-    stats.follow({ ram, flow: pages, pacer: new Pacer(live) });
+    stats.follow({ ram, flow: pages, pacer: new Pacer(live) }, this.#control.guest.running);
     await pages.writeStart(this.#guest.earlySections ?? []);
   }
 

@@ -31,10 +31,15 @@ export class GuestSwitch {
     this.#control = runControl === undefined ? undefined : new RunControl(runControl);
   }
 
+  /** Whether its vCPUs run now. */
+  get running(): boolean {
+    return this.#control?.running ?? false;
+  }
+
   /** @throws MigrationError `guest-failed` when a vCPU does not stop */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#ran = this.#control?.running ?? false;
+    this.#ran = this.running;
     if (this.#ran) this.#onStopped(true);
     if (this.#control !== undefined && !(await this.#control.stop(STOP_LIMIT_MS))) {
       throw new MigrationError('guest-failed', `a vCPU did not stop within ${STOP_LIMIT_MS} ms`);

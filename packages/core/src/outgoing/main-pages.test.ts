@@ -36,6 +36,22 @@ test('a page beyond 4 GiB carries its own bytes', async () => {
   ]);
 });
 
+test('bytes of records are counted as QEMU counts them', () => {
+  // The guest of the recorded stop-and-copy: QEMU told 1650756 bytes, with the 8 that end a section.
+  const blocks = ['pc.ram', 'pc.bios', 'pc.rom'].map((name) => RamBlock.allocate(name, 4096 * 4096));
+  const [near] = MemoryChannel.pair();
+  const pages = new MainPages(near, blocks);
+  for (let page = 0; page < 392; page++) pages.addPage(0, page);
+  for (let page = 392; page < 392 + 3748; page++) pages.addZero(0, page % 4096);
+  for (const block of [1, 2]) {
+    pages.addPage(block, 0);
+    pages.addZero(block, 1);
+  }
+  pages.flush();
+  assert.deepEqual([pages.normalPages, pages.zeroPages], [394, 3750]);
+  assert.equal(pages.recordBytes + 8, 1_650_756);
+});
+
 test('buffers that are still queued are not written again', async () => {
   const block = RamBlock.allocate('pc.ram', 2 ** 24);
   for (let page = 0; page < block.pageCount; page++) block.bytes[page * 4096] = page & 0xff;

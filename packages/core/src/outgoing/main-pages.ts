@@ -9,6 +9,8 @@ import { encodeCountedString } from '../wire/text.ts';
 export interface MainPageWriter {
   readonly normalPages: number;
   readonly zeroPages: number;
+  /** Bytes of all records that were handed to the channel. */
+  readonly recordBytes: number;
   /** Whether a page is all zero now. */
   isZero(blockIndex: number, page: number): boolean;
   /** Queues one raw page. Returns false when the caller must await `drained()` before the next. */
@@ -51,6 +53,7 @@ const RECORD_LIMIT_BYTES = 8 + 256 + RECORD_BODY_LIMIT_BYTES;
 export class MainPages implements MainPageWriter {
   normalPages = 0;
   zeroPages = 0;
+  recordBytes = 0;
   readonly #channel: ByteChannel;
   readonly #blocks: readonly BlockView[];
   readonly #names: readonly Uint8Array[];
@@ -121,6 +124,7 @@ export class MainPages implements MainPageWriter {
   flush(): boolean {
     if (this.#used === this.#flushed) return true;
     const written = this.#channel.write(this.#buffers[this.#current]!.subarray(this.#flushed, this.#used));
+    this.recordBytes += this.#used - this.#flushed;
     this.#flushed = this.#used;
     if (this.#used + RECORD_LIMIT_BYTES > BUFFER_BYTES) {
       this.#current = (this.#current + 1) % BUFFER_COUNT;

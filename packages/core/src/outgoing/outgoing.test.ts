@@ -143,6 +143,14 @@ for (const [name, setup] of CASES) {
     assert.equal(sent.returnPath, true);
     assert.equal(received.returnPath, true);
     assert.ok(sent.ram.normal >= 154, `${sent.ram.normal} normal pages`);
+    const { normal, duplicate, 'precopy-bytes': precopy, 'downtime-bytes': downtime } = sent.ram;
+    // A page goes behind a word, a zero page is a word and a byte, now and then there is a name, or a section's end.
+    const { multifd = false } = setup.options ?? {};
+    const onMain =
+      (multifd ? 0 : normal * 4104) + (multifd && setup.machine === undefined ? 0 : duplicate * 9);
+    const more = precopy + downtime - onMain;
+    assert.ok(more >= 8 && more < 3000, `${precopy} + ${downtime} bytes of RAM, ${onMain} of pages`);
+    assert.equal(sent.ram['multifd-bytes'] > 0, multifd);
     assert.equal(target.description?.configuration?.machine, guest.machine);
     assert.deepEqual(target.description?.uuid, guest.uuid);
   });

@@ -198,7 +198,7 @@ export class OutgoingMigration {
       signal,
       wireBytes,
     });
-    this.#stats.follow({ ram, flow, pacer, throttle });
+    this.#stats.follow({ ram, flow, pacer, throttle }, this.#control.guest.running);
     ram.start();
     await flow.writeStart(earlySections ?? []);
     await this.#enterActive(stream);

@@ -28,6 +28,8 @@ interface PageFlowParts {
 
 /** How many pages are taken from the bitmap at a time on the main channel. */
 const MAIN_BATCH_PAGES = 64;
+/** The word that ends a section of RAM. */
+const EOS_BYTES = 8;
 /** How long the event loop may be held, ms. */
 const BREATH_MS = 20;
 
@@ -39,6 +41,8 @@ export class PageFlow {
   readonly main: MainPageWriter;
   /** With the capability xbzrle. */
   readonly xbzrle: XbzrlePages | undefined;
+  /** Words of RAM on the main channel that belong to no page, as far as QEMU counts them: those that end a PART. */
+  wordBytes = 0;
   /** Pages handed to page channels since the start. */
   #submittedPages = 0;
   readonly #parts: PageFlowParts;
@@ -102,6 +106,7 @@ export class PageFlow {
       await this.#breathe();
       if (performance.now() >= deadline) break;
     }
+    this.wordBytes += EOS_BYTES;
     await this.#endSection();
   }
 

@@ -17,7 +17,8 @@ const LEAST_TELLING_BYTES = 10_000;
 /** What the counters come from, once the stream has begun. */
 interface Followed {
   readonly ram: Pick<RamIteration, 'totalBytes' | 'dirtySyncCount' | 'dirtiedPages'>;
-  readonly flow: Pick<PageFlow, 'main' | 'queuedPages' | 'pendingBytes'> & Partial<Pick<PageFlow, 'xbzrle'>>;
+  readonly flow: Pick<PageFlow, 'main' | 'queuedPages' | 'pendingBytes'> &
+    Partial<Pick<PageFlow, 'xbzrle' | 'wordBytes'>>;
   readonly pacer: Pacer;
   readonly throttle?: GuestThrottle;
 }
@@ -35,8 +36,9 @@ export class OutgoingStats {
   #throttle: GuestThrottle | undefined;
   #activeMs: number | undefined;
   #stoppedMs: number | undefined;
-  #stoppedAtBytes = 0;
   #resumedMs: number | undefined;
+  /** Bytes of RAM that were sent before the guest stopped, and before it ran on. */
+  #stoppedAtBytes: number | undefined;
   #resumedAtBytes: number | undefined;
   #endMs: number | undefined;
   readonly #periods = new SyncPeriods();
@@ -67,7 +69,9 @@ export class OutgoingStats {
     this.#sender = sender;
   }
 
-  follow({ ram, flow, pacer, throttle }: Followed): void {
+  /** @param guestRuns what is sent of one that stands still counts as sent in the downtime */
+  follow({ ram, flow, pacer, throttle }: Followed, guestRuns: boolean): void {
+    if (!guestRuns) this.#stoppedAtBytes = 0;
     this.#ram = ram;
     this.#flow = flow;
     this.#pacer = pacer;
@@ -109,13 +113,13 @@ export class OutgoingStats {
 
   guestStops(): void {
     this.#stoppedMs = performance.now();
-    this.#stoppedAtBytes = this.wireBytes();
+    this.#stoppedAtBytes ??= this.#ramBytes();
   }
 
   /** The guest of a background snapshot runs on. */
   guestResumed(): void {
     this.#resumedMs = performance.now();
-    this.#resumedAtBytes = this.wireBytes();
+    this.#resumedAtBytes = this.#ramBytes();
   }
 
   guestHandedOver(): void {
@@ -178,8 +182,8 @@ export class OutgoingStats {
   #ramStats(): RamStats {
     const { normal, zero } = this.#pages();
     const wire = this.wireBytes();
-    const stopped = this.#stoppedMs !== undefined;
-    const downtimeBytes = stopped ? (this.#resumedAtBytes ?? wire) - this.#stoppedAtBytes : 0;
+    const ramBytes = this.#ramBytes();
+    const downtimeBytes = (this.#resumedAtBytes ?? ramBytes) - (this.#stoppedAtBytes ?? ramBytes);
     return {
       ...emptyRamStats(),
       transferred: wire,
@@ -192,9 +196,9 @@ export class OutgoingStats {
       mbps: ((this.#pacer?.wireBytesPerMs ?? 0) * 8) / 1000,
       'dirty-sync-count': this.#ram?.dirtySyncCount ?? 0,
       'page-size': TARGET_PAGE_BYTES,
-      'multifd-bytes': wire - (this.#channel?.bytesWritten ?? 0),
+      'multifd-bytes': this.#live.multifd ? this.#channelBytes() : 0,
       'pages-per-second': Math.round(this.#pacer?.pagesPerSecond ?? 0),
-      'precopy-bytes': wire - downtimeBytes,
+      'precopy-bytes': ramBytes - downtimeBytes,
       'downtime-bytes': downtimeBytes,
     };
   }
@@ -223,8 +227,18 @@ export class OutgoingStats {
 
   /** Bytes on the wire so far, all channels. */
   wireBytes(): number {
-    let bytes = this.#channel?.bytesWritten ?? 0;
+    return (this.#channel?.bytesWritten ?? 0) + this.#channelBytes();
+  }
+
+  #channelBytes(): number {
+    let bytes = 0;
     for (const channel of this.#channels()) bytes += channel.bytes;
     return bytes;
+  }
+
+  /** Bytes of RAM beside those of multifd channels. (The thread that writes the pages of a file is none.) */
+  #ramBytes(): number {
+    const main = (this.#flow?.main.recordBytes ?? 0) + (this.#flow?.wordBytes ?? 0);
+    return this.#live.multifd ? main : main + this.#channelBytes();
   }
 }

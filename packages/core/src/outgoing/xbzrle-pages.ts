@@ -60,6 +60,10 @@ export class XbzrlePages implements MainPageWriter {
     return this.#writer.normalPages;
   }
 
+  get recordBytes(): number {
+    return this.#writer.recordBytes;
+  }
+
   get zeroPages(): number {
     return this.#writer.zeroPages;
   }

@@ -51,6 +51,7 @@ test('records and other writes keep their order, whatever the kernel takes at on
     return Buffer.concat(parts);
   });
   let normal = 0;
+  let otherBytes = 0;
   for (let i = 0; i < 8000; i++) {
     const b = i % 1000 < 700 ? 0 : 1;
     const page = (i * 7) % 4096;
@@ -64,12 +65,14 @@ test('records and other writes keep their order, whatever the kernel takes at on
       pages.flush();
       channel.write(other);
       expected.push(other);
+      otherBytes += other.length;
     }
   }
   pages.flush();
   const all = Buffer.concat(expected);
   await channel.flushed();
   assert.equal(channel.bytesWritten, all.length);
+  assert.equal(pages.recordBytes, all.length - otherBytes);
   assert.deepEqual([pages.normalPages, pages.zeroPages], [normal, 8000 - normal]);
   await Promise.all([channel.close(), reading.then((got) => assert.ok(got.equals(all)))]);
 });

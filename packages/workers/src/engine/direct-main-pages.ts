@@ -32,6 +32,7 @@ const BROKEN = -2;
 export class DirectMainPages implements MainPageWriter {
   normalPages = 0;
   zeroPages = 0;
+  recordBytes = 0;
   readonly #calls: SystemCalls;
   readonly #channel: ByteChannel;
   readonly #blocks: readonly BlockView[];
@@ -65,6 +66,7 @@ export class DirectMainPages implements MainPageWriter {
     this.#addHead(blockIndex, page, RamFlag.page, NOTHING, 0, 0);
     const base = this.#blocks[blockIndex]!.address(this.#calls.addressOf);
     this.#vector.add(base + page * TARGET_PAGE_BYTES, TARGET_PAGE_BYTES);
+    this.recordBytes += TARGET_PAGE_BYTES;
     this.#pageOf[this.#records - 1] = page;
     return this.#records < BATCH_RECORDS || this.#send();
   }
@@ -118,6 +120,7 @@ export class DirectMainPages implements MainPageWriter {
     const start = this.#headBytes;
     const headEnd = encodePageHeader(this.#heads, start, name, page, flags);
     const end = headEnd + body.copy(this.#heads, headEnd, bodyAt, bodyAt + length);
+    this.recordBytes += end - start;
     this.#vector.add(this.#headsAddress + start, end - start);
     this.#blockOf[this.#records] = blockIndex;
     this.#pageOf[this.#records] = -1;
