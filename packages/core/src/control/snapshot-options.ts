@@ -5,8 +5,9 @@ import { checkCapabilities } from './schema/rules.ts';
 import { DEFAULT_QEMU_VERSION } from './schema/version.ts';
 
 /**
- * What does not go with a background snapshot: the capabilities that QEMU refuses beside it, and a mapped-ram file,
- * whose pages are read by threads at a time of their own.
+ * What does not go with a background snapshot: the capabilities that QEMU refuses beside it, and mapped-ram, whose
+ * threads read pages at a time of their own. (QEMU lets mapped-ram pass, but writes no bitmap then: 10.0 leaves a
+ * file in which every page is zero.)
  *
  * @param asked the options as they were given: the return path counts only when it was asked for
  * @throws MigrationError `bad-option`, `unsupported`
