@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'node:test';
+import { announceFrame, parseMac } from '@pageferry/core/guest';
 import { Cli, type CliEvent, jsonLines, lastEvent, runCli } from './lib/cli.ts';
+import { FrameCatcher } from './lib/frame-catcher.ts';
 import { childrenOf, endsWithin } from './lib/processes.ts';
 
 /** `pageferry demo`: a running guest moves to a second process, whichever way its pages travel. */
@@ -74,6 +79,44 @@ test('people get a summary on stdout and progress on stderr', options, async () 
   assert.match(stdout, /^multifd 1 /m);
   assert.match(stderr, /^a guest with 32\.0 MiB/);
 });
+
+test('--snapshot writes the guest while it runs, and the second process loads it', options, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pageferry-demo-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'guest.img');
+  const { ram, channels } = await demo('--snapshot', file);
+  assert.deepEqual(channels, []);
+  assert.equal(ram['dirty-sync-count'], 0);
+  assert.equal(ram.normal! + ram.duplicate!, (64 * 2 ** 20 + 65536) / 4096);
+  const inspected = await runCli('inspect', file, '--json');
+  assert.equal(inspected.code, 0, inspected.stderr);
+});
+
+test('--network: the second process announces the guest', options, async () => {
+  await using catcher = await FrameCatcher.open();
+  const mac = '52:54:00:00:be:ef';
+  const network = ['--network', `udp:127.0.0.1:${catcher.port}`, '--mac', mac];
+  await demo(...network, '--announce-rounds', '2', '--announce-initial', '10');
+  await catcher.caught(2);
+  const expected = Buffer.from(announceFrame(parseMac(mac)));
+  assert.deepEqual(
+    catcher.frames.map(({ bytes }) => bytes),
+    [expected, expected],
+  );
+});
+
+for (const [wrong, words] of [
+  [['--snapshot', 'never', '--multifd-channels', '2'], /background-snapshot does not go with multifd/],
+  [['--mac', '52:54:00:00:be:ef'], /--mac needs --network/],
+  [['--announce-rounds', '2'], /--announce-rounds needs --network/],
+  [['--network', 'udp:1'], /udp:HOST:PORT/],
+] as const) {
+  test(`${wrong.join(' ')} is refused`, options, async () => {
+    const { code, stderr } = await runCli('demo', '--memory', '16M', ...wrong);
+    assert.notEqual(code, 0);
+    assert.match(stderr, words);
+  });
+}
 
 /** A demo that would take minutes, in the middle of its migration, with the destination's process. */
 async function longDemo(t: { after(hook: () => void): void }): Promise<{ cli: Cli; destination: number }> {

@@ -52,6 +52,8 @@ export const FOR_FILES =
   'belongs to files: pageferry send to file:PATH and receive --format mapped-ram write them';
 export const FOR_MONITORS = 'waits for migrate-continue, which only a monitor can say';
 
+export const FOR_RUNNING_GUESTS = 'needs a guest that runs: see pageferry demo --snapshot';
+
 /** For destinations without a NIC. */
 export const ANNOUNCEMENTS: readonly ParameterName[] = [
   'announce-initial',

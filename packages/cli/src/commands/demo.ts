@@ -1,16 +1,19 @@
 import { MigrationError } from '@pageferry/core';
-import { CONTENT_MIXES, type ContentMix, WORKLOADS, type Workload } from '@pageferry/core/guest';
+import { resolveMigrateOptions } from '@pageferry/core/control';
+import {
+  CONTENT_MIXES,
+  type ContentMix,
+  DEFAULT_MAC,
+  parseMac,
+  WORKLOADS,
+  type Workload,
+} from '@pageferry/core/guest';
 import { type Command, Option } from 'commander';
 import type { Context } from '../context.ts';
 import { type DemoResult, runDemo } from '../demo/run-demo.ts';
+import { runSnapshot } from '../demo/run-snapshot.ts';
 import { formatBytes, formatCount, formatRate, formatTime } from '../format.ts';
-import {
-  ANNOUNCEMENTS,
-  addMigrationFlags,
-  FOR_FILES,
-  FOR_MONITORS,
-  type MigrationFlags,
-} from '../migration-flags.ts';
+import { addMigrationFlags, FOR_FILES, FOR_MONITORS, type MigrationFlags } from '../migration-flags.ts';
 import { toMigrateOptions, toReceiveOptions } from '../migration-options.ts';
 import { migrationSummary } from '../migration-summary.ts';
 import { parseInteger, parseSize } from '../values.ts';
@@ -22,6 +25,9 @@ interface DemoFlags extends MigrationFlags {
   content: ContentMix;
   workload: Workload;
   verify: boolean;
+  mac?: string;
+  network?: string;
+  snapshot?: string;
 }
 
 const EXAMPLES = `
@@ -33,6 +39,10 @@ Examples:
   pageferry demo
   pageferry demo --multifd-compression zstd --multifd-channels 4
   pageferry demo --memory 2G --dirty-rate 500M --max-bandwidth 1G
+  pageferry demo --snapshot guest.img
+      the guest runs on while guest.img is written; a second process loads it
+  pageferry demo --network udp:192.0.2.7:9000 --announce-rounds 3
+      the second process tells the network where the guest is now
   pageferry demo --json | tail -n 1 | jq .downtimeMs
 `;
 
@@ -56,29 +66,50 @@ export function defineDemo(program: Command, context: Context): Command {
       '--no-verify',
       "do not hash both sides' RAM at the switch-over: the guest's gap is the downtime alone",
     )
+    .option(
+      '--snapshot <file>',
+      'write a background snapshot of the running guest, and load it in the second process',
+    )
+    .option('--network <where>', "where the guest's NIC announces it after the move: udp:HOST:PORT, tap:NAME")
+    .option('--mac <address>', `the NIC's MAC address, with --network (default: ${DEFAULT_MAC})`)
     .addHelpText('after', EXAMPLES)
     .action((flags: DemoFlags) => run(flags, context));
   addMigrationFlags(command, {
     sides: ['source', 'destination'],
-    without: { 'mapped-ram': FOR_FILES, 'pause-before-switchover': FOR_MONITORS },
-    withoutParameters: ANNOUNCEMENTS,
+    without: {
+      'mapped-ram': FOR_FILES,
+      'pause-before-switchover': FOR_MONITORS,
+      'background-snapshot': 'is what --snapshot FILE does',
+    },
   });
   return command;
 }
 
 async function run(flags: DemoFlags, context: Context): Promise<void> {
-  const { memory, vcpus, dirtyRate, content, workload, verify } = flags;
+  const { memory, vcpus, dirtyRate, content, workload, verify, mac, network, snapshot } = flags;
   const { output } = context;
+  checkNetworkFlags(flags);
+  const multifd = snapshot === undefined;
   const plan = {
-    machine: { memoryBytes: memory, vcpus, dirtyRateBytesPerSecond: dirtyRate, content, workload, verify },
-    migrate: toMigrateOptions(flags, true),
-    receive: toReceiveOptions(onlyCompresses(flags) ? { ...flags, multifdBackend: undefined } : flags, true),
+    machine: {
+      ...{ memoryBytes: memory, vcpus, dirtyRateBytesPerSecond: dirtyRate, content, workload, verify },
+      ...(network !== undefined && { nic: { mac } }),
+    },
+    migrate: { ...toMigrateOptions(flags, multifd), ...(!multifd && { backgroundSnapshot: true }) },
+    receive: toReceiveOptions(
+      onlyCompresses(flags) ? { ...flags, multifdBackend: undefined } : flags,
+      multifd,
+    ),
+    network,
   };
+  resolveMigrateOptions(plan.migrate);
   output.note(
     `a guest with ${formatBytes(memory)} of RAM (${content}) and ${vcpus} vCPUs ` +
-      `that dirty ${formatRate(dirtyRate)} (${workload}) moves to a second process`,
+      `that dirty ${formatRate(dirtyRate)} (${workload}) ` +
+      (snapshot === undefined ? 'moves to a second process' : `is written into ${snapshot} while it runs`),
   );
-  const result = await runDemo(plan, context);
+  const result =
+    snapshot === undefined ? await runDemo(plan, context) : await runSnapshot(plan, snapshot, context);
   for (const warning of result.warnings) output.note(`warning: ${warning}`);
   const { check, verified } = result;
   output.event('result', result);
@@ -94,6 +125,16 @@ function verificationRows({ verified, verifyMs, check }: DemoResult): string[][]
   const hashed = verifyMs > 0 ? `, RAM hashed on both sides in ${formatTime(verifyMs)}` : '';
   const checked = `${formatCount(check.pagesChecked)} pages checked after ${formatCount(check.writes)} writes`;
   return [['verified', `${words}${hashed}, ${checked}`]];
+}
+
+/** What a guest without a NIC has no use for. @throws MigrationError `bad-option` */
+function checkNetworkFlags(flags: DemoFlags): void {
+  if (flags.mac !== undefined) parseMac(flags.mac);
+  if (flags.network !== undefined) return;
+  const given = Object.keys(flags).find((key) => key === 'mac' || /^announce[A-Z]/.test(key));
+  if (given === undefined) return;
+  const name = given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  throw new MigrationError('bad-option', `--${name} needs --network`);
 }
 
 /** A backend that the source can have and the destination cannot: what it makes, any zstd reads. */

@@ -7,7 +7,12 @@ import { type Command, Option } from 'commander';
 import type { Context } from '../context.ts';
 import { showFileProgress } from '../file-progress.ts';
 import { followProgress, progressIntervalMs } from '../follow-progress.ts';
-import { addMigrationFlags, FOR_MONITORS, type MigrationFlags } from '../migration-flags.ts';
+import {
+  addMigrationFlags,
+  FOR_MONITORS,
+  FOR_RUNNING_GUESTS,
+  type MigrationFlags,
+} from '../migration-flags.ts';
 import { toMigrateOptions } from '../migration-options.ts';
 import { migrationSummary } from '../migration-summary.ts';
 import { parseUuidOption } from '../values.ts';
@@ -39,7 +44,7 @@ export function defineSend(program: Command, context: Context): Command {
     .action((file: string, uri: string, flags: SendFlags) => run(file, uri, flags, context));
   addMigrationFlags(command, {
     sides: ['source'],
-    without: { 'pause-before-switchover': FOR_MONITORS },
+    without: { 'pause-before-switchover': FOR_MONITORS, 'background-snapshot': FOR_RUNNING_GUESTS },
   });
   return command;
 }

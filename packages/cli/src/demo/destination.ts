@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError, type PlainMigrationError } from '@pageferry/core';
 import type { MigrationResult, ReceiveOptions } from '@pageferry/core/control';
 import { BuiltinMachineTarget, type CheckReport } from '@pageferry/core/guest';
-import { prepareEngine, receive } from '@pageferry/workers';
+import { openNetworkBackend, prepareEngine, receive } from '@pageferry/workers';
 
 /**
  * The second process of `pageferry demo`: takes the machine in, lets it run on, and has it check itself.
@@ -14,6 +14,10 @@ export interface DestinationOrder {
   readonly memoryBytes: number;
   readonly vcpus: number;
   readonly options: ReceiveOptions;
+  /** A snapshot to load; without it the process listens. */
+  readonly file?: string | undefined;
+  /** Where the machine's NIC announces it, as `openNetworkBackend` takes it. */
+  readonly network?: string | undefined;
 }
 
 /** What came of it. */
@@ -34,11 +38,14 @@ export type DestinationMessage =
 /** How long the machine runs here before it checks itself. */
 const RUN_ON_MS = 300;
 
-async function takeIn({ memoryBytes, vcpus, options }: DestinationOrder): Promise<DestinationReport> {
-  const target = new BuiltinMachineTarget({ memoryBytes, vcpus });
+async function takeIn(order: DestinationOrder): Promise<DestinationReport> {
+  const { memoryBytes, vcpus, options, file } = order;
+  const network = order.network === undefined ? undefined : await openNetworkBackend(order.network);
+  const target = new BuiltinMachineTarget({ memoryBytes, vcpus, ...(network && { network }) });
   const engine = prepareEngine({ ...options, direction: 'incoming' });
   await Promise.all([target.warmUp(), engine.ready]);
-  const reception = receive('tcp:127.0.0.1:0', { ...options, guest: target, engine });
+  const uri = file === undefined ? 'tcp:127.0.0.1:0' : `file:${file}`;
+  const reception = receive(uri, { ...options, guest: target, engine });
   tell({ type: 'listening', address: await reception.listening });
   const result = await reception.result;
   const { machine, verifyMs } = target;

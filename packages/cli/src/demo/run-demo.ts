@@ -12,6 +12,8 @@ export interface DemoPlan {
   readonly machine: BuiltinMachineOptions & { readonly vcpus: number };
   readonly migrate: MigrateOptions;
   readonly receive: ReceiveOptions;
+  /** Where the machine's NIC announces it after the move. */
+  readonly network?: string | undefined;
 }
 
 /** What a demo has to say in the end. */
@@ -23,12 +25,17 @@ export interface DemoResult extends MigrationResult {
 }
 
 /** How long the machine runs before it is migrated. */
-const RUN_BEFORE_MS = 200;
+export const RUN_BEFORE_MS = 200;
 
 /** Migrates a running built-in machine into a process of its own. */
 export async function runDemo(plan: DemoPlan, { output, signal }: Context): Promise<DemoResult> {
   const { memoryBytes, vcpus } = plan.machine;
-  const destination = new DestinationProcess({ memoryBytes, vcpus, options: plan.receive });
+  const destination = new DestinationProcess({
+    memoryBytes,
+    vcpus,
+    options: plan.receive,
+    network: plan.network,
+  });
   const engine = prepareEngine({ ...plan.migrate, direction: 'outgoing' });
   const creating = BuiltinMachine.create(plan.machine);
   try {
@@ -47,7 +54,9 @@ export async function runDemo(plan: DemoPlan, { output, signal }: Context): Prom
     const result = await migration.result.catch((error) => theCause(error, destination));
     await shown;
     const report = await orCancelled(destination.report, signal);
-    return judge(result, machine.verifyMs, report, plan);
+    // The guest stands still while both sides hash, one after the other: first the source, whose hashes travel
+    // with the device state, then the destination.
+    return judge(result, machine.verifyMs + report.verifyMs, report, plan);
   } finally {
     const closed = creating.then((machine) => machine.close()).catch(() => {});
     // A machine that is still being made cannot be hurried; who pressed Ctrl-C does not wait for it.
@@ -74,15 +83,13 @@ async function theCause(error: unknown, destination: DestinationProcess): Promis
   throw error;
 }
 
-function judge(
+/** @param verifyMs time of the guest's gap that went into hashing */
+export function judge(
   result: MigrationResult,
-  sourceVerifyMs: number,
+  verifyMs: number,
   { verifyMs: destinationVerifyMs, check, ranOn }: DestinationReport,
   plan: DemoPlan,
 ): DemoResult {
-  // The guest stands still while both sides hash, one after the other: first the source, whose hashes travel
-  // with the device state, then the destination.
-  const verifyMs = sourceVerifyMs + destinationVerifyMs;
   const hashed = plan.machine.verify !== true || destinationVerifyMs > 0;
   const idle = plan.machine.dirtyRateBytesPerSecond === 0;
   return {
@@ -95,7 +102,7 @@ function judge(
 }
 
 /** `promise`, or the error `cancelled` as soon as the signal aborts. */
-async function orCancelled<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+export async function orCancelled<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>();
   const abort = () => aborted.reject(new MigrationError('cancelled', 'the migration was cancelled'));
   if (signal.aborted) abort();
