@@ -6,10 +6,13 @@ import { TINY_ROM } from './tiny-guest.ts';
 const PAGE_BYTES = 4096;
 /** The only vCPU. */
 const VCPU = 0;
+/** Place in each page of the byte that goes to and fro. */
+const FLIPPED = 2048;
 
 /**
  * The captured tiny guest, running again as a source for a QEMU: it goes on writing its region as its own code does.
- * It stops only between two passes, so that its registers, which are those of the capture, fit its memory.
+ * It stops only between two passes, so that its registers, which are those of the capture, fit its memory. In every
+ * other pass one more byte of each page is another one: what is sent of a page may have to be taken back.
  */
 export class RevivedGuest implements Guest, Disposable {
   readonly machine: string;
@@ -20,6 +23,7 @@ export class RevivedGuest implements Guest, Disposable {
   readonly #control = RunControl.create(1);
   readonly #dirty: DirtyBitmap;
   readonly #timer: NodeJS.Timeout;
+  #flipped = false;
 
   /** @param intervalMs pause between two passes over the region */
   constructor(capture: Capture, intervalMs: number) {
@@ -59,7 +63,7 @@ export class RevivedGuest implements Guest, Disposable {
   }
 
   #tick(): void {
-    if (this.#control.mayRun()) this.#pass();
+    if (this.#control.mayRun() || this.#flipped) this.#pass();
     else this[Symbol.dispose]();
   }
 
@@ -68,8 +72,10 @@ export class RevivedGuest implements Guest, Disposable {
     const { regionStart, regionEnd, passAddress } = TINY_ROM;
     for (let at = regionStart; at < regionEnd; at += PAGE_BYTES) {
       bytes[at]!++;
+      bytes[at + FLIPPED]! ^= 0xff;
       this.#dirty.set(at / PAGE_BYTES);
     }
+    this.#flipped = !this.#flipped;
     const passes = new DataView(bytes.buffer, bytes.byteOffset + passAddress);
     passes.setUint32(0, passes.getUint32(0, true) + 1, true);
     this.#dirty.set(Math.floor(passAddress / PAGE_BYTES));
