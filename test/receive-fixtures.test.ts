@@ -12,7 +12,6 @@ import { playFixture, RecordingTarget, receiveOptionsOf } from './lib/play-fixtu
 /** Recordings of features that are not there yet: what they wait for, and how they are refused today. */
 const WAITING: Readonly<Record<string, readonly [feature: string, code: string, words: RegExp]>> = {
   block: ['block migration', 'unsupported', /block/],
-  compress: ['compress threads', 'unknown-flag', /capability compress/],
   'dirty-bitmaps': ['dirty-bitmap migration', 'unsupported', /dirty-bitmap/],
   postcopy: ['postcopy', 'unsupported', /postcopy/],
   'postcopy-preempt': ['postcopy', 'unsupported', /postcopy/],

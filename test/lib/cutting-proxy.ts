@@ -10,8 +10,14 @@ export interface CuttingProxy extends AsyncDisposable {
 /**
  * Stands between source and destination and breaks every connection, both ways and at once, when `cutAt`
  * bytes have gone towards the destination.
+ *
+ * @param onBytes sees what goes towards the destination
  */
-export async function cuttingProxy(target: string, cutAt = Number.POSITIVE_INFINITY): Promise<CuttingProxy> {
+export async function cuttingProxy(
+  target: string,
+  cutAt = Number.POSITIVE_INFINITY,
+  onBytes: (chunk: Uint8Array) => void = () => {},
+): Promise<CuttingProxy> {
   const port = Number(target.split(':').at(-1));
   const sockets = new Set<Socket>();
   let bytes = 0;
@@ -35,6 +41,7 @@ export async function cuttingProxy(target: string, cutAt = Number.POSITIVE_INFIN
     near.on('data', (chunk) => {
       const left = cutAt - bytes;
       bytes += Math.min(chunk.length, left);
+      onBytes(chunk);
       if (chunk.length < left) {
         if (!far.write(chunk)) near.pause();
         return;

@@ -57,6 +57,7 @@ export function receiveOptionsOf(fixture: Fixture): ReceiveOptions {
   const stream = {
     ...(has('x-ignore-shared') && { ignoreShared: true }),
     ...(has('switchover-ack') && { switchoverAck: true }),
+    ...(has('compress') && { compress: true }),
   };
   if (!has('multifd')) return stream;
   return {

@@ -6,5 +6,12 @@ export {
   type PlainMigrationError,
 } from './error.ts';
 export { fileError } from './file-error.ts';
-export type { ChannelStats, PageReceiver, PageSender } from './page-channels.ts';
+export type {
+  ChannelStats,
+  CompressedBatch,
+  CompressThreads,
+  DecompressThreads,
+  PageReceiver,
+  PageSender,
+} from './page-channels.ts';
 export { workerEntry } from './worker-entry.ts';

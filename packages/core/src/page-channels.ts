@@ -72,3 +72,57 @@ export interface PageReceiver<Connection> {
   readonly failed: Promise<never>;
   stats(): ChannelStats[];
 }
+
+/** Records that a compress thread has made. */
+export interface CompressedBatch {
+  /** COMPRESS_PAGE and ZERO records, each with CONTINUE; the caller's own. */
+  readonly records: Uint8Array;
+  readonly compressedPages: number;
+  readonly zeroPages: number;
+}
+
+/** The compress threads of a source (capability `compress`). */
+export interface CompressThreads {
+  /** Starts the threads. Resolves when the first can work. */
+  open(blocks: readonly RamBlockMemory[]): Promise<void>;
+  readonly pagesPerSubmit: number;
+  /**
+   * Hands `pages[from..end)` of one block, at most `pagesPerSubmit`, to a free thread. Returns false, having taken
+   * nothing, when none is free: await `done()` and take what `next` has.
+   */
+  submit(blockIndex: number, pages: Uint32Array, from: number, end: number): boolean;
+  /** The records of pages that were submitted, those first that were done first; undefined: none now. */
+  next(): CompressedBatch | undefined;
+  /** Resolves when `next` has something, or never will. Rejects like `failed`. */
+  done(): Promise<void>;
+  /** Pages that were submitted and not taken with `next`. */
+  readonly pendingPages: number;
+  /** Rejects with the first error of any thread; never resolves. */
+  readonly failed: Promise<never>;
+  /** Ends the threads. Whoever waits gets the error, if there is one. Never rejects. */
+  end(error?: Error): Promise<void>;
+}
+
+/** The decompress threads of a destination (capability `compress`). Pages may be put in their places in any order. */
+export interface DecompressThreads {
+  /**
+   * Starts the threads. Resolves when the first can work.
+   * @param checkErrors whether a page that cannot be inflated is an error, or is left as it is
+   */
+  open(blocks: readonly RamBlockMemory[], checkErrors: boolean): Promise<void>;
+  /**
+   * Takes a page's zlib stream, copied. Returns false, having taken nothing, when no thread is free: await `drained()`.
+   * @param offset where the stream begins in the main channel, for errors
+   */
+  add(blockIndex: number, pageIndex: number, bytes: Uint8Array, offset: number): boolean;
+  /** Whether content of the page was taken and may not be in its place yet. */
+  holds(blockIndex: number, pageIndex: number): boolean;
+  /** Resolves when a thread has become free. Rejects like `failed`. */
+  drained(): Promise<void>;
+  /** Resolves when all that was taken is in its place. Rejects like `failed`. */
+  finished(): Promise<void>;
+  /** Rejects with the first error of any thread; never resolves. */
+  readonly failed: Promise<never>;
+  /** Ends the threads. Whoever waits gets the error, if there is one. Never rejects. */
+  end(error?: Error): Promise<void>;
+}

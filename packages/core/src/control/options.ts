@@ -34,6 +34,8 @@ interface CommonOptions {
   sendConfiguration?: boolean;
   /** Overrides what the machine version (at a destination: the stream) says: sections end with a footer. */
   sendSectionFooter?: boolean;
+  /** Capability `compress`, of QEMU up to 9.0: threads compress the pages of the main channel, each by itself. */
+  compress?: boolean;
   /** Limit of a connection attempt, in ms. */
   connectTimeoutMs?: number;
   /** How long a channel that is owed may take to come, in ms. */
@@ -48,6 +50,12 @@ export interface MigrateOptions extends CommonOptions {
   multifdZlibLevel?: number;
   /** 0 to 20. */
   multifdZstdLevel?: number;
+  /** Level of the compress threads, 0 (stored) to 9. */
+  compressLevel?: number;
+  /** 1 to 255. */
+  compressThreads?: number;
+  /** Whether a page waits for a free compress thread, or is sent uncompressed. */
+  compressWaitThread?: boolean;
   /** Bytes per second over all channels together; 0: unlimited. (QEMU's default is 128 MiB/s.) */
   maxBandwidthBytesPerSecond?: number;
   /** How long the guest may stand still at the switch-over, in ms. */
@@ -104,6 +112,10 @@ export interface ReceiveOptions extends CommonOptions {
   machine?: string;
   /** Overrides what the stream says: multifd sync at every section's end. */
   multifdFlushAfterEachSection?: boolean;
+  /** With capability `compress`, 1 to 255. */
+  decompressThreads?: number;
+  /** Overrides what the machine version says: whether a compressed page that cannot be inflated is an error. */
+  decompressErrorCheck?: boolean;
   /** Pause between the first and the second announcement of the guest that has arrived, 0 to 100000 ms. */
   announceInitialMs?: number;
   /** No pause is longer than this, 0 to 100000 ms. */
@@ -121,6 +133,10 @@ export const MIGRATE_DEFAULTS = {
   multifdCompression: 'none',
   multifdZlibLevel: 1,
   multifdZstdLevel: 1,
+  compress: false,
+  compressLevel: 1,
+  compressThreads: 8,
+  compressWaitThread: true,
   maxBandwidthBytesPerSecond: 0,
   downtimeLimitMs: 300,
   availSwitchoverBandwidthBytesPerSecond: 0,
@@ -168,6 +184,7 @@ export type LiveParameters = Pick<MigrateOptions, (typeof LIVE_PARAMETERS)[numbe
 
 /** QEMU's defaults of what a destination alone has. */
 const RECEIVE_DEFAULTS = {
+  decompressThreads: 2,
   announceInitialMs: 50,
   announceMaxMs: 550,
   announceRounds: 5,
@@ -180,6 +197,7 @@ const COMMON_DEFAULT_KEYS = [
   'multifdCompression',
   'ignoreShared',
   'switchoverAck',
+  'compress',
   'connectTimeoutMs',
   'channelTimeoutMs',
   'stallTimeoutMs',
@@ -237,6 +255,8 @@ export function resolveReceiveOptions(options: ReceiveOptions = {}): ResolvedRec
 }
 
 function checkCommon(options: ResolvedCommonOptions): void {
+  if (options.compress && options.multifd)
+    throw new MigrationError('bad-option', 'multifd does not go with compress');
   checkOneOf('multifd-compression', options.multifdCompression, MULTIFD_COMPRESSIONS);
   if (options.multifdBackend !== undefined)
     checkOneOf('multifd-backend', options.multifdBackend, CODEC_BACKENDS);
@@ -259,10 +279,11 @@ function checkThrottle(options: ResolvedMigrateOptions): void {
 
 /** The pages of a mapped-ram file are raw, and no sync point is in it. */
 function checkMappedRam(options: ResolvedMigrateOptions): void {
-  const { multifdCompression, multifdBackend, multifdFlushAfterEachSection } = options;
+  const { multifdCompression, multifdBackend, multifdFlushAfterEachSection, compress } = options;
   const contradicts = (name: string, found: string, expected?: string) =>
     new MigrationError('bad-option', `mapped-ram does not go with ${name}`, { found, expected });
   if (multifdCompression !== 'none') throw contradicts('compression', multifdCompression, 'none');
+  if (compress) throw contradicts('compress', 'on', 'off');
   if (multifdBackend !== undefined) throw contradicts('multifd-backend', multifdBackend);
   if (multifdFlushAfterEachSection !== undefined)
     throw contradicts('multifd-flush-after-each-section', multifdFlushAfterEachSection ? 'on' : 'off');

@@ -35,7 +35,7 @@ export interface XbzrleStats {
 }
 
 /** `query-migrate`'s `compression` member. */
-interface CompressionStats {
+export interface CompressionStats {
   pages: number;
   busy: number;
   busyRate: number;

@@ -6,7 +6,7 @@ import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
 import type { DeviceState, IncomingGuest } from '../guest/contract.ts';
 import { guestCall } from '../guest/guest-call.ts';
-import type { PageReceiver } from '../page-channels.ts';
+import type { DecompressThreads, PageReceiver } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type { Listener } from '../transport/index.ts';
 import { encodeReturnPath } from '../wire/return-path.ts';
@@ -23,6 +23,8 @@ export interface IncomingParts {
   readonly listener: Listener;
   /** Makes the page channels; called only with multifd. */
   createReceiver?(): PageReceiver<PageConnection>;
+  /** Makes the decompress threads; called only with compress. */
+  createDecompressThreads?(): DecompressThreads;
   /** Every change of state, and what else happens. */
   onEvent?(event: MigrationEvent): void;
   /** The guest is here from now on: it must not be discarded, whatever happens. */
@@ -51,6 +53,7 @@ export class IncomingMigration {
   #phase: ErrorPhase = 'connect';
   #channels: ChannelSet | undefined;
   #receiver: PageReceiver<PageConnection> | undefined;
+  #decompressThreads: DecompressThreads | undefined;
   #main: ByteChannel | undefined;
   #loader: MainStreamLoader | undefined;
   #loading: Promise<void> | undefined;
@@ -124,6 +127,12 @@ export class IncomingMigration {
       this.#receiver = this.#parts.createReceiver();
       this.#receiver.failed.catch((error) => this.#fail(error));
     }
+    if (options.compress) {
+      if (this.#parts.createDecompressThreads === undefined)
+        throw new MigrationError('internal', 'no decompress threads were given');
+      this.#decompressThreads = this.#parts.createDecompressThreads();
+      this.#decompressThreads.failed.catch((error) => this.#fail(error));
+    }
     const wanted = {
       channels: options.multifd ? options.multifdChannels : 0,
       channelTimeoutMs: options.channelTimeoutMs,
@@ -143,6 +152,7 @@ export class IncomingMigration {
       main,
       guest,
       receiver: this.#receiver,
+      decompressThreads: this.#decompressThreads,
       options,
       handshakeUuid: this.#channels.uuid,
       signal,
@@ -152,6 +162,7 @@ export class IncomingMigration {
     });
     this.#loader = loader;
     const loaded = await loader.loadRam();
+    await this.#decompressThreads?.end();
     this.#receiver?.seal();
     this.#stats.ramLoaded();
     this.#phase = 'device';
@@ -258,7 +269,7 @@ export class IncomingMigration {
 
   /** Tells the source that the guest did not arrive, where that can be told, and drops everything. */
   async #giveUp(error: MigrationError): Promise<void> {
-    const aborted = this.#receiver?.abort(error);
+    const aborted = Promise.all([this.#receiver?.abort(error), this.#decompressThreads?.end(error)]);
     if (this.#main !== undefined) {
       if (this.#loader?.returnPath && !this.#telling && !this.#taken) {
         this.#main.write(encodeReturnPath({ type: 'shut', value: 1 }));

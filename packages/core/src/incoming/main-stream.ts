@@ -6,7 +6,7 @@ import { guestCall } from '../guest/guest-call.ts';
 import { BlockView } from '../memory/block-view.ts';
 import { RamBlock, type RamBlockMemory, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import { ReceivedBitmap } from '../memory/received-bitmap.ts';
-import type { PageReceiver } from '../page-channels.ts';
+import type { DecompressThreads, PageReceiver } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type {
   ConfigurationSection,
@@ -23,12 +23,15 @@ import { decodeXbzrle } from '../wire/xbzrle.ts';
 import { checkBlocks, checkConfiguration } from './agreement.ts';
 import type { PageConnection } from './channel-set.ts';
 import { handleCommand } from './commands.ts';
+import { CompressedPages } from './compressed-pages.ts';
 import type { IncomingStats } from './stats.ts';
 
 interface LoaderParts {
   readonly main: ByteChannel;
   readonly guest: Pick<IncomingGuest, 'uuid' | 'prepare' | 'readyForSwitchover'>;
   readonly receiver: PageReceiver<PageConnection> | undefined;
+  /** With the capability `compress`. */
+  readonly decompressThreads: DecompressThreads | undefined;
   readonly options: ResolvedReceiveOptions;
   /** UUID of the multifd handshakes. */
   readonly handshakeUuid: Uint8Array | undefined;
@@ -55,6 +58,7 @@ export class MainStreamLoader implements PageSink {
   readonly #parts: LoaderParts;
   readonly #decoder: StreamDecoder;
   readonly #early: DeviceSection[] = [];
+  readonly #compressed: CompressedPages;
   #configuration: ConfigurationSection | undefined;
   #ramSectionId = 0;
   #blocks: readonly RamBlockMemory[] = [];
@@ -83,6 +87,7 @@ export class MainStreamLoader implements PageSink {
     });
     if (machine !== undefined) this.#configuration = { machine };
     this.#flushAfterEachSection = parts.options.multifdFlushAfterEachSection;
+    this.#compressed = new CompressedPages(parts.decompressThreads);
   }
 
   /** Loads everything up to the end of the stream. @throws MigrationError */
@@ -109,6 +114,7 @@ export class MainStreamLoader implements PageSink {
 
   /** A page of the main stream, from the decoder. */
   page(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number): boolean {
+    if (this.#compressed.holds(blockIndex, pageIndex)) return false;
     const { buffer, byteOffset } = bytes;
     // `Buffer.copy` of a part of a buffer is three times as fast as that of all of it.
     if (this.#chunk.buffer !== buffer) this.#chunk = Buffer.from(buffer);
@@ -121,6 +127,7 @@ export class MainStreamLoader implements PageSink {
 
   /** A zero page of the main stream, from the decoder. */
   zero(blockIndex: number, pageIndex: number): boolean {
+    if (this.#compressed.holds(blockIndex, pageIndex)) return false;
     this.#blockOfPage(blockIndex).clear(pageIndex);
     this.#parts.stats.zeroPages++;
     return true;
@@ -128,6 +135,7 @@ export class MainStreamLoader implements PageSink {
 
   /** What is different in a page of the main stream, from the decoder. */
   xbzrle(blockIndex: number, pageIndex: number, bytes: Uint8Array, at: number, length: number): boolean {
+    if (this.#compressed.holds(blockIndex, pageIndex)) return false;
     const block = this.#blockOfPage(blockIndex);
     decodeXbzrle(bytes, at, length, block.bytesAround(pageIndex), block.startOf(pageIndex));
     block.markReceived(pageIndex, 1);
@@ -160,10 +168,13 @@ export class MainStreamLoader implements PageSink {
       case 'ram-blocks':
         return this.#prepare(message.blocks);
       case 'ram-compressed-page':
-        throw new MigrationError('unknown-flag', 'a compressed page, but capability compress is off', {
-          channel: 'main',
-          offset: this.#decoder.offset - message.data.length,
-        });
+        this.#blockOfPage(message.blockIndex);
+        this.#parts.stats.compressedPages++;
+        return this.#compressed.take(message, this.#decoder.offset - message.data.length);
+      case 'ram-page':
+      case 'ram-zero':
+      case 'ram-xbzrle':
+        return this.#compressed.placeAfter(message, this);
       case 'ram-multifd-flush':
         return this.#flush();
       case 'ram-eos':
@@ -228,6 +239,7 @@ export class MainStreamLoader implements PageSink {
       0,
     );
     receiver?.setBlocks(this.#blocks);
+    await this.#compressed.open(this.#blocks, this.#configuration?.machine, options.decompressErrorCheck);
     stats.ready();
   }
 
@@ -276,7 +288,7 @@ export class MainStreamLoader implements PageSink {
 
   #endOfSection(): Promise<void> | undefined {
     const { receiver } = this.#parts;
-    if (receiver === undefined) return undefined;
+    if (receiver === undefined) return this.#compressed.finished();
     if (this.#inStart) this.#flushAfterEachSection ??= true;
     this.#inStart = false;
     return this.#flushAfterEachSection ? this.#sync(receiver) : undefined;

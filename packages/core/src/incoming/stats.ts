@@ -11,6 +11,8 @@ export class IncomingStats {
   zeroPages = 0;
   /** Pages of which the difference came. */
   xbzrlePages = 0;
+  /** Pages that came compressed one by one. */
+  compressedPages = 0;
   syncs = 0;
   totalBytes = 0;
   #status: MigrationStatus = 'none';
@@ -117,7 +119,9 @@ export class IncomingStats {
       'page-size': TARGET_PAGE_BYTES,
       'multifd-bytes': multifdBytes,
       'pages-per-second':
-        elapsedMs > 0 ? Math.round(((normal + zero + this.xbzrlePages) / elapsedMs) * 1000) : 0,
+        elapsedMs > 0
+          ? Math.round(((normal + zero + this.xbzrlePages + this.compressedPages) / elapsedMs) * 1000)
+          : 0,
       'precopy-bytes': transferred,
       'downtime-bytes': 0,
     };

@@ -4,7 +4,7 @@ import type { MigrationResult, Progress } from '../control/progress.ts';
 import { SOURCE_STATES, StateMachine } from '../control/states.ts';
 import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
-import type { PageSender } from '../page-channels.ts';
+import type { CompressThreads, PageSender } from '../page-channels.ts';
 import type { ByteChannel, SeekableChannel } from '../transport/byte-channel.ts';
 import { BackgroundSnapshot } from './background-snapshot.ts';
 import { GuestSwitch } from './guest-switch.ts';
@@ -43,6 +43,7 @@ export class OutgoingMigration {
   #phase: ErrorPhase = 'setup';
   #channel: ByteChannel | undefined;
   #sender: PageSender | undefined;
+  #compressThreads: CompressThreads | undefined;
   #returnPath: ReturnPathReader | undefined;
   #ram: RamIteration | undefined;
   #throttle: GuestThrottle | undefined;
@@ -159,6 +160,13 @@ export class OutgoingMigration {
       this.#sender = createSender(switches, this.#live);
       this.#sender.failed.catch((error) => this.#fail(error));
     }
+    if (this.#live.compress) {
+      const { createCompressThreads } = this.#parts;
+      if (createCompressThreads === undefined)
+        throw new MigrationError('internal', 'no compress threads were given');
+      this.#compressThreads = createCompressThreads(switches, this.#live);
+      this.#compressThreads.failed.catch((error) => this.#fail(error));
+    }
     this.#phase = 'connect';
     const channel = await this.#parts.connect(signal);
     if (signal.aborted) channel.destroy(signal.reason);
@@ -181,6 +189,7 @@ export class OutgoingMigration {
     // main channel from the others.
     const blocks = ram.blocks.map((block) => block.toMemory());
     await this.#sender?.open(blocks, stream.places(ram.blocks));
+    await this.#compressThreads?.open(blocks);
     signal.throwIfAborted();
     this.#openReturnPath(channel, stream);
 
@@ -195,6 +204,7 @@ export class OutgoingMigration {
       sender: this.#sender,
       mainPages: this.#sender ? undefined : this.#parts.createMainPages?.(channel, ram.blocks),
       live: this.#live,
+      compressThreads: this.#compressThreads,
       signal,
       wireBytes,
     });
@@ -276,6 +286,7 @@ export class OutgoingMigration {
   }
 
   async #closeAll(): Promise<void> {
+    await this.#compressThreads?.end();
     await this.#sender?.close();
     await this.#channel!.close();
   }
@@ -285,7 +296,7 @@ export class OutgoingMigration {
     error.phase ??= this.#phase;
     this.#watch.stop();
     this.#channel?.destroy(error);
-    const aborted = this.#sender?.abort(error);
+    const aborted = Promise.all([this.#sender?.abort(error), this.#compressThreads?.end(error)]);
     const cancelled = error.code === 'cancelled';
     this.#stats.failed(error);
     // In QEMU's order: `failed` before the guest runs again, `cancelled` when all is over.

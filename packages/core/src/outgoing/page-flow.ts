@@ -1,9 +1,10 @@
 import type { ResolvedMigrateOptions } from '../control/options.ts';
 import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
-import type { PageSender } from '../page-channels.ts';
+import type { CompressThreads, PageSender } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type { DeviceSection } from '../wire/messages.ts';
 import { encodeEos, encodeMultifdFlush } from '../wire/ram-records.ts';
+import { CompressedPages } from './compressed-pages.ts';
 import { MainPages, type MainPageWriter } from './main-pages.ts';
 import type { MainStreamWriter } from './main-stream.ts';
 import type { Pacer } from './pacer.ts';
@@ -20,6 +21,8 @@ interface PageFlowParts {
   readonly sender: PageSender | undefined;
   /** Writes the pages of the main channel, if not `MainPages`. */
   readonly mainPages: MainPageWriter | undefined;
+  /** With the capability `compress`. */
+  readonly compressThreads: CompressThreads | undefined;
   readonly live: Readonly<ResolvedMigrateOptions>;
   readonly signal: AbortSignal;
   /** Bytes on the wire so far, all channels. */
@@ -43,6 +46,8 @@ export class PageFlow {
   readonly xbzrle: XbzrlePages | undefined;
   /** Words of RAM on the main channel that belong to no page, as far as QEMU counts them: those that end a PART. */
   wordBytes = 0;
+  /** With the capability compress. */
+  readonly compressed: CompressedPages | undefined;
   /** Pages handed to page channels since the start. */
   #submittedPages = 0;
   readonly #parts: PageFlowParts;
@@ -55,14 +60,18 @@ export class PageFlow {
     const pages = parts.mainPages ?? new MainPages(parts.channel, parts.ram.blocks);
     this.xbzrle = parts.live.xbzrle ? new XbzrlePages(pages, parts.ram, parts.live) : undefined;
     this.main = this.xbzrle ?? pages;
-    this.#batchPages = parts.sender?.pagesPerSubmit ?? MAIN_BATCH_PAGES;
+    const { compressThreads: threads, channel, live, signal } = parts;
+    const ordinary = this.#sendOnMain.bind(this);
+    this.compressed =
+      threads && new CompressedPages({ threads, channel, main: this.main, live, signal, ordinary });
+    this.#batchPages = parts.sender?.pagesPerSubmit ?? threads?.pagesPerSubmit ?? MAIN_BATCH_PAGES;
     this.#batch = new Uint32Array(this.#batchPages);
   }
 
-  /** Pages handed to page channels that have not left yet. */
+  /** Pages handed to page channels or compress threads that have not left yet. */
   get queuedPages(): number {
     const { sender } = this.#parts;
-    if (sender === undefined) return 0;
+    if (sender === undefined) return this.compressed?.pendingPages ?? 0;
     let done = 0;
     for (const channel of sender.stats()) done += channel.normalPages + channel.zeroPages;
     return Math.max(0, this.#submittedPages - done);
@@ -138,7 +147,9 @@ export class PageFlow {
   async #send(blockIndex: number, count: number): Promise<void> {
     const { sender, switches } = this.#parts;
     if (sender === undefined) {
-      await this.#sendOnMain(blockIndex, count, switches.zeroPageDetection !== 'none');
+      // Changes are smaller than compressed pages.
+      if (this.compressed === undefined || this.xbzrle?.started) await this.#sendOnMain(blockIndex, 0, count);
+      else await this.compressed.send(blockIndex, this.#batch, count);
       return;
     }
     const rest = switches.zeroPageDetection === 'legacy' ? await this.#zerosToMain(blockIndex, count) : count;
@@ -147,8 +158,9 @@ export class PageFlow {
     this.#submittedPages += rest;
   }
 
-  async #sendOnMain(blockIndex: number, count: number, detectZero: boolean): Promise<void> {
-    for (let i = 0; i < count; i++) {
+  async #sendOnMain(blockIndex: number, from: number, end: number): Promise<void> {
+    const detectZero = this.#parts.switches.zeroPageDetection !== 'none';
+    for (let i = from; i < end; i++) {
       const page = this.#batch[i]!;
       const room =
         detectZero && this.main.isZero(blockIndex, page)
@@ -175,6 +187,7 @@ export class PageFlow {
    */
   async #syncPerPass(): Promise<void> {
     const { sender, switches, channel } = this.#parts;
+    await this.compressed?.flush();
     if (sender === undefined || switches.flushAfterEachSection) return;
     await this.#wait(sender.sync());
     if (switches.mappedRam) return;
@@ -184,6 +197,8 @@ export class PageFlow {
 
   async #endSection(): Promise<void> {
     const { sender, switches, channel, stream } = this.#parts;
+    // A destination puts the pages of a section in place in any order.
+    await this.compressed?.flush();
     if (sender !== undefined && switches.flushAfterEachSection) await this.#wait(sender.sync());
     this.main.flush();
     channel.write(encodeEos());

@@ -4,7 +4,7 @@ import type { StateMachine } from '../control/states.ts';
 import type { StallWatch } from '../control/watchdog.ts';
 import type { Guest } from '../guest/contract.ts';
 import type { RamBlock } from '../memory/ram-block.ts';
-import type { PageSender } from '../page-channels.ts';
+import type { CompressThreads, PageSender } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type { GuestSwitch } from './guest-switch.ts';
 import type { GuestThrottle } from './guest-throttle.ts';
@@ -29,6 +29,8 @@ export interface OutgoingParts {
    * @param live the options as they are at any time: `setParameters` changes them
    */
   createSender?(switches: ProtocolSwitches, live: Readonly<ResolvedMigrateOptions>): PageSender;
+  /** Makes the compress threads; called only with compress. */
+  createCompressThreads?(switches: ProtocolSwitches, live: Readonly<ResolvedMigrateOptions>): CompressThreads;
   /** Writes the pages of a main channel without multifd; `MainPages` if absent or if it gives undefined. */
   createMainPages?(channel: ByteChannel, blocks: readonly RamBlock[]): MainPageWriter | undefined;
   /** When the migration was asked for, on this thread's `performance.now()`; now if absent. */

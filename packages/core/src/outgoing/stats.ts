@@ -18,7 +18,7 @@ const LEAST_TELLING_BYTES = 10_000;
 interface Followed {
   readonly ram: Pick<RamIteration, 'totalBytes' | 'dirtySyncCount' | 'dirtiedPages'>;
   readonly flow: Pick<PageFlow, 'main' | 'queuedPages' | 'pendingBytes'> &
-    Partial<Pick<PageFlow, 'xbzrle' | 'wordBytes'>>;
+    Partial<Pick<PageFlow, 'xbzrle' | 'compressed' | 'wordBytes'>>;
   readonly pacer: Pacer;
   readonly throttle?: GuestThrottle;
 }
@@ -95,8 +95,8 @@ export class OutgoingStats {
   /** Lets the pacer close its window when it is due. */
   measure(): void {
     const pacer = this.#pacer!;
-    const { normal, changed, zero } = this.#pages();
-    const windowBytes = pacer.update(this.wireBytes(), this.#contentBytes(), normal + changed + zero);
+    const { normal, encoded, zero } = this.#pages();
+    const windowBytes = pacer.update(this.wireBytes(), this.#contentBytes(), normal + encoded + zero);
     if (windowBytes === undefined || windowBytes <= LEAST_TELLING_BYTES) return;
     if (this.#periods.dirtyPagesPerSecond === 0) return;
     this.#expectedDowntimeMs = this.#pendingAtSyncBytes / pacer.switchoverBytesPerMs;
@@ -107,8 +107,14 @@ export class OutgoingStats {
     this.#pendingAtSyncBytes = this.#flow!.pendingBytes();
     const sentBytes = Math.max(this.wireBytes(), this.#contentBytes());
     const period = this.#periods.synced(this.#ram!.dirtiedPages, sentBytes);
-    if (period !== undefined) this.#flow!.xbzrle?.endPeriod();
+    if (period !== undefined) this.#endPeriod();
     return period;
+  }
+
+  #endPeriod(): void {
+    const { normal, encoded, zero } = this.#pages();
+    this.#flow!.xbzrle?.endPeriod();
+    this.#flow!.compressed?.endPeriod(normal + encoded + zero);
   }
 
   guestStops(): void {
@@ -146,6 +152,7 @@ export class OutgoingStats {
       ...(rate > dirtyBytesPerMs && !over && { etaMs }),
       ...(this.#flow?.xbzrle !== undefined && { xbzrleCache: this.#flow.xbzrle.stats() }),
       ...(!over && this.#throttle?.progress()),
+      ...(this.#flow?.compressed !== undefined && { compression: this.#flow.compressed.stats() }),
       // A cancel is no error.
       ...(this.#status === 'failed' && this.#error !== undefined && { errorDesc: this.#error.message }),
       channels: this.#channels(),
@@ -209,20 +216,20 @@ export class OutgoingStats {
 
   /** Bytes of the guest's pages that were sent with their content, whatever that took. */
   #contentBytes(): number {
-    const { normal, changed } = this.#pages();
-    return (normal + changed) * TARGET_PAGE_BYTES;
+    const { normal, encoded } = this.#pages();
+    return (normal + encoded) * TARGET_PAGE_BYTES;
   }
 
-  /** Pages sent as they are, as changes (XBZRLE) and as zero. */
-  #pages(): { normal: number; changed: number; zero: number } {
-    const changed = this.#flow?.xbzrle?.stats().pages ?? 0;
+  /** Pages sent as they are, as changes (XBZRLE) or compressed, and as zero. */
+  #pages(): { normal: number; encoded: number; zero: number } {
+    const encoded = (this.#flow?.xbzrle?.stats().pages ?? 0) + (this.#flow?.compressed?.stats().pages ?? 0);
     let normal = this.#flow?.main.normalPages ?? 0;
-    let zero = this.#flow?.main.zeroPages ?? 0;
+    let zero = (this.#flow?.main.zeroPages ?? 0) + (this.#flow?.compressed?.zeroPages ?? 0);
     for (const channel of this.#channels()) {
       normal += channel.normalPages;
       zero += channel.zeroPages;
     }
-    return { normal, changed, zero };
+    return { normal, encoded, zero };
   }
 
   /** Bytes on the wire so far, all channels. */
@@ -238,7 +245,8 @@ export class OutgoingStats {
 
   /** Bytes of RAM beside those of multifd channels. (The thread that writes the pages of a file is none.) */
   #ramBytes(): number {
-    const main = (this.#flow?.main.recordBytes ?? 0) + (this.#flow?.wordBytes ?? 0);
+    const { main: pages, compressed, wordBytes = 0 } = this.#flow ?? {};
+    const main = (pages?.recordBytes ?? 0) + (compressed?.recordBytes ?? 0) + wordBytes;
     return this.#live.multifd ? main : main + this.#channelBytes();
   }
 }

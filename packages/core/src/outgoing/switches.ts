@@ -1,5 +1,6 @@
 import type { ResolvedMigrateOptions, ZeroPageDetection } from '../control/options.ts';
 import { MigrationError } from '../error.ts';
+import { BUILTIN_MACHINE } from '../guest/builtin/device-state.ts';
 import { compatOf, machineVersion } from '../wire/machine-compat.ts';
 
 /** What the machine version (or the caller) decides about the bytes on the wire. */
@@ -24,6 +25,12 @@ export interface ProtocolSwitches {
 export function protocolSwitches(machine: string, options: ResolvedMigrateOptions): ProtocolSwitches {
   const version = machineVersion(machine);
   const compat = version === undefined ? undefined : compatOf(version);
+  if (options.compress && compat?.compress === false && machine !== BUILTIN_MACHINE) {
+    throw new MigrationError('bad-option', 'no QEMU that has this machine type has capability compress', {
+      found: machine,
+      expected: 'a machine type up to 9.0',
+    });
+  }
   const sendSwitchoverStart = options.sendSwitchoverStart ?? compat?.sendSwitchoverStart ?? false;
   if (options.mappedRam) {
     // Zero pages are found by the threads that write the others: a zero page is the lack of a bit.

@@ -68,6 +68,10 @@ export class XbzrlePages implements MainPageWriter {
     return this.#writer.zeroPages;
   }
 
+  get started(): boolean {
+    return this.#started;
+  }
+
   /** All of RAM was sent once: from now on pages may be sent as changes. */
   start(): void {
     this.#started = true;

@@ -41,11 +41,17 @@ test('what the version decides', () => {
   assert.equal(at(8, 2).zeroPageDetection, 'legacy');
   assert.equal(at(9, 0).zeroPageDetection, 'multifd');
   assert.equal(at(9, 2).sendSwitchoverStart, false);
+  assert.equal(at(9, 0).compress, true);
+  assert.equal(at(9, 1).compress, false);
+  assert.equal(at(2, 12).decompressErrorCheck, false);
+  assert.equal(at(3, 0).decompressErrorCheck, true);
   assert.equal(at(10, 0).sendSwitchoverStart, true);
   assert.deepEqual(compatOf({ major: 10, minor: 0 }), {
     multifdFlushAfterEachSection: false,
     zeroPageDetection: 'multifd',
     sendSwitchoverStart: true,
+    compress: false,
+    decompressErrorCheck: true,
     vmdesc: true,
   });
 });

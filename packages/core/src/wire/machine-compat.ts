@@ -17,6 +17,10 @@ export interface MachineCompat {
   readonly zeroPageDetection: 'legacy' | 'multifd';
   /** The SWITCHOVER_START command is sent (from 10.0). */
   readonly sendSwitchoverStart: boolean;
+  /** A QEMU that has the machine type may have capability compress (up to 9.0). */
+  readonly compress: boolean;
+  /** A compressed page that cannot be inflated is an error (from 3.0), or stays as it is: it comes again then. */
+  readonly decompressErrorCheck: boolean;
   /** A vmdescription follows the EOF. */
   readonly vmdesc: boolean;
 }
@@ -41,6 +45,8 @@ export function compatOf(version: MachineVersion): MachineCompat {
     multifdFlushAfterEachSection: upTo(version, 8, 0),
     zeroPageDetection: upTo(version, 8, 2) ? 'legacy' : 'multifd',
     sendSwitchoverStart: !upTo(version, 9, 2),
+    compress: upTo(version, 9, 0),
+    decompressErrorCheck: !upTo(version, 2, 12),
     vmdesc: !(suppressed && upTo(version, 2, 2)),
   };
 }

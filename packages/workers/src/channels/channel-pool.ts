@@ -1,6 +1,6 @@
 import type { ResourceLimits } from 'node:worker_threads';
-import { ERROR_CODES, MigrationError, type PlainMigrationError } from '@pageferry/core';
 import { Piscina } from 'piscina';
+import { taskError } from '../task-error.ts';
 import { PoolWords } from './pool-words.ts';
 
 /** How long a channel may take to end by itself after it was told to, before its thread is killed. */
@@ -81,7 +81,7 @@ export class ChannelPool {
     this.#pool ??= this.#start();
     const life = this.#pool.run(task, options).then(
       () => {},
-      (error: unknown) => this.fail(asMigrationError(error, channel)),
+      (error: unknown) => this.fail(taskError(error, { channel })),
     );
     this.#tasks.push(
       life.then(() => {
@@ -145,7 +145,7 @@ export class ChannelPool {
       trackUnmanagedFds: false,
       resourceLimits: { maxYoungGenerationSizeMb: MAX_YOUNG_GENERATION_MB, ...this.#limits },
     });
-    pool.on('error', (error: Error) => this.fail(asMigrationError(error, undefined)));
+    pool.on('error', (error: Error) => this.fail(taskError(error)));
     return pool;
   }
 }
@@ -158,21 +158,4 @@ async function settlesWithin(promises: readonly Promise<unknown>[], limitMs: num
   const inTime = await Promise.race([settled, late.promise]);
   clearTimeout(timer);
   return inTime;
-}
-
-/** Errors of tasks arrive as the plain form of a MigrationError; anything else is a thread that died. */
-function asMigrationError(error: unknown, channel: string | undefined): MigrationError {
-  if (error instanceof MigrationError) return error;
-  if (isPlain(error)) return MigrationError.fromPlain(error);
-  const found = error instanceof Error ? error.message : String(error);
-  return new MigrationError('worker-failed', 'the thread of a channel died', {
-    cause: error,
-    channel,
-    found,
-  });
-}
-
-function isPlain(error: unknown): error is PlainMigrationError {
-  if (typeof error !== 'object' || error === null || error instanceof Error) return false;
-  return 'code' in error && typeof error.code === 'string' && error.code in ERROR_CODES;
 }

@@ -43,23 +43,28 @@ export class NativeStream {
   }
 
   /**
-   * Feeds `input` from `from` on, with the flush of the constructor, and writes at most up to the end of
-   * `output`, from `at` on. Sets `consumed` and `produced`.
+   * Feeds `input` from `from` on up to `end`, with the flush of the constructor, and writes at most up to the end
+   * of `output`, from `at` on. Sets `consumed` and `produced`.
    *
    * @throws Error of the library; the stream cannot be used after it
    */
-  step(input: Uint8Array, from: number, output: Uint8Array, at: number): void {
+  step(input: Uint8Array, from: number, output: Uint8Array, at: number, end = input.length): void {
     if (this.#error !== undefined) throw this.#error;
-    const inputBytes = input.length - from;
+    const inputBytes = end - from;
     const outputBytes = output.length - at;
     if (this.#native !== undefined && this.#writeState !== undefined) {
       this.#native.writeSync(this.#flush, input, from, inputBytes, output, at, outputBytes);
       this.produced = outputBytes - this.#writeState[0]!;
       this.consumed = inputBytes - this.#writeState[1]!;
     } else {
-      this.#throughMinizlib(from === 0 ? input : input.subarray(from), output, at);
+      this.#throughMinizlib(inputBytes === input.length ? input : input.subarray(from, end), output, at);
     }
     if (this.#error !== undefined) throw this.#error;
+  }
+
+  /** Begins a new stream with the same settings. */
+  reset(): void {
+    this.#stream.reset();
   }
 
   close(): void {
@@ -84,7 +89,7 @@ export class NativeStream {
 export type NativeKind = 'deflate' | 'inflate' | 'zstd-compress' | 'zstd-decompress';
 
 export interface NativeOptions {
-  /** The flush that ends each step: Z_SYNC_FLUSH, ZSTD_e_flush. */
+  /** The flush that ends each step: Z_SYNC_FLUSH, ZSTD_e_flush; Z_FINISH where a step is a whole stream. */
   readonly flush: number;
   /** Most bytes that a step may put out, where the output's length cannot be given to the library. */
   readonly maxOutputLength: number;

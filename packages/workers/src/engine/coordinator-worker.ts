@@ -20,6 +20,8 @@ import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import type { ChannelPool } from '../channels/channel-pool.ts';
 import { createThreadedPageReceiver, receivingPool } from '../channels/receiver.ts';
 import { createThreadedPageSender, sendingPool } from '../channels/sender.ts';
+import { createCompressThreads } from '../compress/compress-threads.ts';
+import { createDecompressThreads } from '../compress/decompress-threads.ts';
 import type { RamFile } from '../file-channels/ram-file.ts';
 import { loadSystemCalls } from '../system/system-calls.ts';
 import { installErrorTransfer } from './comlink.ts';
@@ -89,6 +91,12 @@ const coordinator: CoordinatorApi = {
         sender.warmUp();
         return sender;
       },
+      createCompressThreads: ({ zeroPageDetection }, { compressThreads, compressLevel }) =>
+        createCompressThreads({
+          threads: compressThreads,
+          level: compressLevel,
+          detectZero: zeroPageDetection !== 'none',
+        }),
       createMainPages: (channel, blocks) =>
         system === undefined || channel.sendDirectly === undefined
           ? undefined
@@ -137,6 +145,7 @@ const coordinator: CoordinatorApi = {
       options,
       listener,
       createReceiver: receiver && (() => receiver),
+      createDecompressThreads: () => createDecompressThreads(options.decompressThreads),
       onEvent: (event) => events.event(event),
       onTakeOver: () => new HandOver(handOver).set(),
     });

@@ -43,8 +43,8 @@ export const CAPABILITIES = {
   compress: {
     since: '2.4',
     removed: '9.1',
-    source: NOT_YET,
-    destination: NOT_YET,
+    source: 'compress',
+    destination: 'compress',
     about: 'threads compress the pages of the main channel',
   },
   events: {
