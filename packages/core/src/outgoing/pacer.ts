@@ -4,7 +4,7 @@ import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 /** Length of a measuring and limiting window, ms (QEMU's BUFFER_DELAY). */
 const WINDOW_MS = 100;
 /** Pages may wait in the channels' queues for as long as this takes at the limit, so that channels work in parallel. */
-const LOOKAHEAD_MS = 20;
+const LOOKAHEAD_MS = 30;
 /** How soon a queue is looked at again: its pages may turn out to be zero, or to be compressed. */
 const QUEUE_POLL_MS = 2;
 /** A queued page is taken for no less than this, whatever the pages before it became. */
@@ -31,6 +31,8 @@ export class Pacer {
   #windowStartBytes = 0;
   #windowStartPageBytes = 0;
   #windowStartPages = 0;
+  /** The limit that the budget grows by, bytes per ms. */
+  #perMs = 0;
   #budgetAtMs: number;
   #budgetBytes = 0;
   /** Wire bytes per ms of the last full window; 0 before the first one. */
@@ -98,13 +100,18 @@ export class Pacer {
   waitMs(wireBytes: number, queuedPages: number): number {
     const now = this.#now();
     const perMs = this.#live.maxBandwidthBytesPerSecond / 1000;
+    const queuedBytes = queuedPages * this.#queuedPageBytes;
+    if (perMs !== this.#perMs) {
+      this.#perMs = perMs;
+      // What was queued under the limit before is not held against this one.
+      this.#budgetBytes = Math.max(this.#budgetBytes, wireBytes + queuedBytes);
+    }
     const grown = this.#budgetBytes + (now - this.#budgetAtMs) * perMs;
-    this.#budgetBytes = perMs === 0 ? wireBytes : Math.min(grown, wireBytes + perMs * WINDOW_MS);
+    this.#budgetBytes = Math.min(grown, wireBytes + queuedBytes + perMs * WINDOW_MS);
     this.#budgetAtMs = now;
     if (perMs === 0) return 0;
     const left = this.#budgetBytes - wireBytes;
     if (left <= 0) return Math.min(WINDOW_MS, Math.max(1, -left / perMs));
-    const mayQueueBytes = left + perMs * LOOKAHEAD_MS;
-    return queuedPages === 0 || queuedPages * this.#queuedPageBytes < mayQueueBytes ? 0 : QUEUE_POLL_MS;
+    return queuedPages === 0 || queuedBytes < perMs * LOOKAHEAD_MS ? 0 : QUEUE_POLL_MS;
   }
 }
