@@ -10,6 +10,7 @@ import { Bell } from './bell.ts';
  *   16  i32  sync rounds released so far   coordinator
  *   20  i32  1: no more pages              coordinator
  *   24  i32  16 bytes sent so far, times   sending workers
+ *   28  i32  limit of all channels together, bytes per ms; 0: none   coordinator
  */
 
 const COORDINATOR_BELL = 0;
@@ -19,7 +20,8 @@ const RELEASE_BELL = 3;
 const RELEASED = 4;
 const SEALED = 5;
 const SENT = 6;
-const WORDS = 7;
+const LIMIT = 7;
+const WORDS = 8;
 const SENT_UNIT_BYTES = 16;
 
 /** The words that the coordinator and all its channel workers share. */
@@ -71,6 +73,16 @@ export class PoolWords {
     this.#sentBytes += ((sent - this.#sentSeen) >>> 0) * SENT_UNIT_BYTES;
     this.#sentSeen = sent;
     return this.#sentBytes;
+  }
+
+  /** What all channels may send together, bytes per ms; undefined: no limit. */
+  get limitBytesPerMs(): number | undefined {
+    return Atomics.load(this.#words, LIMIT) || undefined;
+  }
+
+  set limitBytesPerMs(value: number | undefined) {
+    const limit = value === undefined ? 0 : Math.min(2 ** 31 - 1, Math.max(1, Math.round(value)));
+    Atomics.store(this.#words, LIMIT, limit);
   }
 
   get released(): number {

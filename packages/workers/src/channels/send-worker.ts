@@ -32,7 +32,6 @@ export interface SendTask {
   readonly backend: CodecBackend | undefined;
   readonly zeroPagesInPackets: boolean;
   readonly io: ChannelIo;
-  readonly limitBytesPerMs: number | undefined;
   readonly channels: number;
   readonly blocks: readonly RamBlockMemory[];
   readonly cells: SharedArrayBuffer;
@@ -70,7 +69,9 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
     cells.count(MULTIFD_HANDSHAKE_BYTES, 0, 0, 0);
     const parts = { channel: task.name, cells, words, builder, compressor };
     const link: ChannelLink = {
-      limitBytesPerMs: task.limitBytesPerMs,
+      get limitBytesPerMs() {
+        return words.limitBytesPerMs;
+      },
       channels: task.channels,
       sentBytes: () => words.sentBytes,
     };

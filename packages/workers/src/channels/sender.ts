@@ -26,7 +26,7 @@ export interface ThreadedPageSenderOptions {
   /** Whether the channels find zero pages and name them in their packets (QEMU from 9.0). */
   readonly zeroPagesInPackets: boolean;
   readonly connectTimeoutMs: number;
-  /** Of all channels together, for codecs that choose by it; 0 or absent: none. */
+  /** Of all channels together, for codecs that choose by it; 0 or absent: none. It may change. */
   readonly maxBandwidthBytesPerSecond?: number | undefined;
   /** `blocking` if absent. */
   readonly io?: ChannelIo | undefined;
@@ -60,6 +60,7 @@ class ThreadedPageSender implements PageSender, WarmUp {
   readonly #cells: ChannelCells[];
   readonly #rings: JobRing[];
   #next = 0;
+  #toldBytesPerSecond = 0;
 
   constructor(options: ThreadedPageSenderOptions) {
     const codec = CODECS[options.compression];
@@ -75,8 +76,8 @@ class ThreadedPageSender implements PageSender, WarmUp {
 
   async open(blocks: readonly RamBlockMemory[]): Promise<void> {
     const { address, compression, backend, uuid, connectTimeoutMs, zeroPagesInPackets } = this.#options;
-    const { io = 'blocking', maxBandwidthBytesPerSecond = 0 } = this.#options;
-    const limitBytesPerMs = maxBandwidthBytesPerSecond === 0 ? undefined : maxBandwidthBytesPerSecond / 1000;
+    const { io = 'blocking' } = this.#options;
+    this.#tellLimit();
     for (const [channel, cells] of this.#cells.entries()) {
       const name = `multifd ${channel}`;
       const task: SendTask = {
@@ -90,7 +91,6 @@ class ThreadedPageSender implements PageSender, WarmUp {
         backend,
         zeroPagesInPackets,
         io,
-        limitBytesPerMs,
         channels: this.#options.channels,
         blocks: blocks.map(({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset }) => ({
           idstr,
@@ -111,6 +111,7 @@ class ThreadedPageSender implements PageSender, WarmUp {
   /** Takes the least loaded channel; of equal ones each in turn. */
   submit(blockIndex: number, pages: Uint32Array, count: number): boolean {
     if (this.#pool.error !== undefined) return false;
+    this.#tellLimit();
     const rings = this.#rings;
     let best = this.#next;
     let bestLength = rings[best]!.length;
@@ -168,6 +169,14 @@ class ThreadedPageSender implements PageSender, WarmUp {
 
   stats(): ChannelStats[] {
     return this.#cells.map((cells, channel) => cells.stats(channel));
+  }
+
+  #tellLimit(): void {
+    const { maxBandwidthBytesPerSecond = 0 } = this.#options;
+    if (maxBandwidthBytesPerSecond === this.#toldBytesPerSecond) return;
+    this.#toldBytesPerSecond = maxBandwidthBytesPerSecond;
+    const limit = maxBandwidthBytesPerSecond / 1000;
+    this.#pool.words.limitBytesPerMs = limit === 0 ? undefined : limit;
   }
 
   async #pushToAll(kind: JobKind): Promise<void> {

@@ -1,6 +1,6 @@
 /** What a channel can tell its compressor about its link. */
 export interface ChannelLink {
-  /** `max-bandwidth`: what all channels may send together, bytes per ms; absent: no limit. */
+  /** `max-bandwidth` as it is now: what all channels may send together, bytes per ms; absent: no limit. */
   readonly limitBytesPerMs?: number | undefined;
   /** How many channels share the limit. */
   readonly channels: number;

@@ -77,7 +77,9 @@ const coordinator: CoordinatorApi = {
         const sender = createThreadedPageSender({
           address: socketAddress!,
           channels: multifdChannels,
-          maxBandwidthBytesPerSecond: live.maxBandwidthBytesPerSecond,
+          get maxBandwidthBytesPerSecond() {
+            return live.maxBandwidthBytesPerSecond;
+          },
           compression: multifdCompression,
           backend: multifdBackend,
           zlibLevel: multifdZlibLevel,

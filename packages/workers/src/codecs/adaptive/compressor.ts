@@ -90,8 +90,13 @@ export class AdaptiveCompressor implements PageCompressor {
 
   attach(link: ChannelLink): void {
     this.#link = link;
-    const { limitBytesPerMs, channels } = link;
-    this.#controller = new AdaptiveController(PRIORS, { limitBytesPerMs, channels, now: this.#now });
+    this.#controller = new AdaptiveController(PRIORS, {
+      get limitBytesPerMs() {
+        return link.limitBytesPerMs;
+      },
+      channels: link.channels,
+      now: this.#now,
+    });
     this.#isChosen = false;
   }
 

@@ -16,7 +16,7 @@ import { ThreadUse } from './thread-use.ts';
  */
 
 export interface ControllerOptions {
-  /** The user's limit for all channels together, bytes per ms; absent: none. */
+  /** The user's limit for all channels together, bytes per ms, which may change; absent: none. */
   readonly limitBytesPerMs?: number | undefined;
   /** How many channels share the limit; 1 if absent. */
   readonly channels?: number | undefined;
@@ -55,7 +55,7 @@ const EXPLORE_PACKETS = 1000;
 
 export class AdaptiveController {
   readonly #estimates: CodecEstimates;
-  readonly #limitBytesPerMs: number;
+  readonly #options: ControllerOptions;
   readonly #channels: number;
   readonly #now: () => number;
   readonly #use = new ThreadUse();
@@ -81,7 +81,7 @@ export class AdaptiveController {
   constructor(priors: readonly CodecPrior[], options: ControllerOptions = {}) {
     const estimates = new CodecEstimates(priors);
     this.#estimates = estimates;
-    this.#limitBytesPerMs = options.limitBytesPerMs ?? Number.POSITIVE_INFINITY;
+    this.#options = options;
     this.#channels = options.channels ?? 1;
     this.#now = options.now ?? (() => performance.now());
     // Without a limit as if the third codec were not enough: a slow link loses little by it, and a fast one
@@ -210,6 +210,10 @@ export class AdaptiveController {
     this.#use.watch(cycleMs, usedMs, this.#meanCycleMs);
     const copyMs = Math.min(writeMs, estimates.copyMs(payloadBytes));
     this.#setPrice(linkMs * this.#use.use - (otherMs + this.#codecMs + copyMs));
+  }
+
+  get #limitBytesPerMs(): number {
+    return this.#options.limitBytesPerMs ?? Number.POSITIVE_INFINITY;
   }
 
   /** This channel's part of the limit, if all are equal. */
