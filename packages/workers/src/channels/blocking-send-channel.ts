@@ -30,8 +30,6 @@ export interface BlockingSendChannelParts {
   readonly builder: PacketBuilder;
   /** Synchronous; absent for none. */
   readonly compressor: PageCompressor | undefined;
-  /** Bytes of the channel that were sent already: its handshake. */
-  readonly offset: number;
 }
 
 /** Jobs in another channel's queue that it will not get to soon: one may be about to be taken. */
@@ -61,7 +59,6 @@ export class BlockingSendChannel {
   readonly #discarded = new Uint8Array(new ArrayBuffer(DISCARD_BYTES));
   readonly #headerAddress: number;
   readonly #targetAddress: number;
-  #offset: number;
   #stalledMs = 0;
   /** When the peer's end makes this channel fail. */
   #graceEndMs: number | undefined;
@@ -77,7 +74,6 @@ export class BlockingSendChannel {
     this.#discard = new IoVector(calls, 1);
     this.#headerAddress = calls.addressOf(this.#slot.header);
     this.#targetAddress = parts.compressor === undefined ? 0 : calls.addressOf(this.#slot.target);
-    this.#offset = parts.offset;
   }
 
   /** Returns when the channel was ended or cancelled. Throws its error. */
@@ -191,7 +187,7 @@ export class BlockingSendChannel {
         'a backend that compresses elsewhere was given to a blocking channel',
       );
     }
-    checkPayload(payload, this.#parts.channel, this.#offset);
+    checkPayload(payload, this.#parts.channel, this.#parts.cells.bytes);
     packet.payloadBytes = payload.length;
     // Nearly always a part of the target, whose place is known.
     const inTarget = payload.buffer === target.buffer;
@@ -207,7 +203,7 @@ export class BlockingSendChannel {
     const startMs = performance.now();
     try {
       while (this.#vector.bytes > 0) {
-        this.#offset += socket.send(this.#vector);
+        socket.send(this.#vector);
         if (words.cancelled) break;
         if (this.#vector.bytes > 0) this.#watchPeer();
         if (this.#graceEndMs !== undefined && performance.now() >= this.#graceEndMs) {

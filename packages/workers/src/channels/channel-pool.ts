@@ -31,6 +31,8 @@ export class ChannelPool {
   readonly #reject: (error: Error) => void;
   #error: Error | undefined;
   #aborting: Promise<void> | undefined;
+  /** The threads are another pool's, which ends them. */
+  #borrowed = false;
 
   /** @param limits of each thread's heap, beside the small young generation */
   constructor(entry: URL, channels: number, limits: ResourceLimits = {}) {
@@ -64,6 +66,17 @@ export class ChannelPool {
     const barrier = new SharedArrayBuffer(4);
     const warm = { ...task, barrier, threads: this.#channels };
     await Promise.all(Array.from({ length: this.#channels }, () => pool.run(warm, { name: 'warm' })));
+  }
+
+  /**
+   * The same threads, for channels before the real ones: with words, tasks and an end of their own, which leaves
+   * the threads alone.
+   */
+  borrow(): ChannelPool {
+    const pool = new ChannelPool(this.#entry, this.#channels, this.#limits);
+    pool.#pool = this.#pool ??= this.#start();
+    pool.#borrowed = true;
+    return pool;
   }
 
   /**
@@ -129,7 +142,8 @@ export class ChannelPool {
 
   async #end(): Promise<void> {
     await settlesWithin(this.#tasks, CANCEL_LIMIT_MS);
-    if (this.#pool !== undefined) await settlesWithin([this.#pool.destroy()], KILL_LIMIT_MS);
+    if (this.#borrowed || this.#pool === undefined) return;
+    await settlesWithin([this.#pool.destroy()], KILL_LIMIT_MS);
   }
 
   #start(): Piscina {

@@ -53,9 +53,11 @@ export class PacketReceiver {
   #blocks: ReadonlyMap<string, BlockView> | undefined;
   #sealed = false;
   #block: BlockView | undefined;
-  #offset: number;
-  /** Where the current packet starts in the channel. */
-  #packetOffset: number;
+  /**
+   * Bytes of the channel so far, and of them those before the current packet. Not fields: at 2 GiB their type would
+   * change, and with it all compiled code of this class be thrown away.
+   */
+  readonly #offsets: Float64Array;
   #inPayload = false;
   /** The memory that the current piece (header, payload, or a part of it) goes to, and how much of it is there. */
   #target: Uint8Array;
@@ -70,8 +72,7 @@ export class PacketReceiver {
 
   constructor(options: PacketReceiverOptions) {
     this.#options = options;
-    this.#offset = options.offset;
-    this.#packetOffset = options.offset;
+    this.#offsets = new Float64Array([options.offset, options.offset]);
     this.#target = this.#header;
     const pagesBytes = MULTIFD_PAGES_PER_PACKET * TARGET_PAGE_BYTES;
     // A byte longer than its pages: see BlockView.
@@ -86,7 +87,12 @@ export class PacketReceiver {
 
   /** Bytes of the channel so far. */
   get offset(): number {
-    return this.#offset;
+    return this.#offsets[0]!;
+  }
+
+  /** Where the current packet starts in the channel. */
+  get #packetOffset(): number {
+    return this.#offsets[1]!;
   }
 
   /** Whether a channel may end here. */
@@ -127,7 +133,7 @@ export class PacketReceiver {
    */
   filled(count: number): PacketEvent {
     this.#got += count;
-    this.#offset += count;
+    this.#offsets[0]! += count;
     if (this.#got < this.#needed) return 'none';
     this.#got = 0;
     if (this.#inPayload) return this.#takePayload();
@@ -143,8 +149,8 @@ export class PacketReceiver {
     }
     const what = this.#inPayload ? 'payload' : 'packet header';
     return this.#error('truncated', `the channel ends inside a ${what}`, {
-      offset: this.#offset,
-      found: `${this.#offset - this.#packetOffset} bytes of the packet`,
+      offset: this.offset,
+      found: `${this.offset - this.#packetOffset} bytes of the packet`,
     });
   }
 
@@ -290,7 +296,7 @@ export class PacketReceiver {
     this.#inPayload = false;
     this.#scattering = false;
     this.#target = this.#header;
-    this.#packetOffset = this.#offset;
+    this.#offsets[1] = this.offset;
     return (this.#packet.flags & MultifdFlag.sync) === 0 ? 'packet' : 'sync';
   }
 

@@ -13,7 +13,6 @@ import type { ChannelIo } from './channel-io.ts';
 import { PacketReceiver } from './packet-receiver.ts';
 import { PoolWords } from './pool-words.ts';
 import { type MovedConnection, ReceiveChannel } from './receive-channel.ts';
-import { rehearseReceiving } from './rehearsal.ts';
 import { meetOthers, type WarmTask } from './warm-task.ts';
 
 /** What a receiving channel's thread is given. */
@@ -76,12 +75,11 @@ export default async function receiveChannel(task: ReceiveTask): Promise<Channel
   return cells.stats(task.channel);
 }
 
-/** Loads what `receiveChannel` will need, and has it run. */
+/** Loads what `receiveChannel` will need. */
 export async function warm(task: WarmTask): Promise<void> {
   const decompressor = await createDecompressor(CODECS[task.compression], task.backend);
   decompressor?.close();
-  const calls = await loadSystemCalls();
-  if (calls !== undefined) await rehearseReceiving(calls);
+  await loadSystemCalls();
   meetOthers(task);
 }
 

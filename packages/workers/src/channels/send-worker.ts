@@ -16,7 +16,6 @@ import type { ChannelIo } from './channel-io.ts';
 import { PacketBuilder } from './packet-builder.ts';
 import { PacketWriter } from './packet-writer.ts';
 import { PoolWords } from './pool-words.ts';
-import { rehearseSending } from './rehearsal.ts';
 import { SendChannel } from './send-channel.ts';
 import { meetOthers, type WarmTask } from './warm-task.ts';
 
@@ -98,7 +97,6 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
         calls,
         socket: blocking,
         others: task.others.map((other) => new ChannelCells(other)),
-        offset: MULTIFD_HANDSHAKE_BYTES,
       }).run();
     }
   } catch (thrown) {
@@ -115,14 +113,13 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
   return cells.stats(task.channel);
 }
 
-/** Loads what `sendChannel` will need, and has it run. */
+/** Loads what `sendChannel` will need. */
 export async function warm(task: WarmTask): Promise<void> {
-  const compressor = await createCompressor(CODECS[task.compression], task.level, task.backend);
-  const calls = await blockingCalls('blocking', compressor);
   try {
-    if (calls !== undefined) await rehearseSending(calls, compressor);
-  } finally {
+    const compressor = await createCompressor(CODECS[task.compression], task.level, task.backend);
     compressor?.close();
+    await loadSystemCalls();
+  } finally {
     meetOthers(task);
   }
 }

@@ -24,11 +24,12 @@ import { createCompressThreads } from '../compress/compress-threads.ts';
 import { createDecompressThreads } from '../compress/decompress-threads.ts';
 import type { RamFile } from '../file-channels/ram-file.ts';
 import { loadSystemCalls } from '../system/system-calls.ts';
-import { installErrorTransfer } from './comlink.ts';
+import { firstMessage, installErrorTransfer } from './comlink.ts';
 import { DirectMainPages } from './direct-main-pages.ts';
 import { HandOver } from './hand-over.ts';
 import type { CoordinatorApi, Events, Preparation } from './protocol.ts';
 import { rehearse } from './rehearsal.ts';
+import { rehearseReceiving, rehearseSending } from './rehearse-channels.ts';
 
 /**
  * The coordinator thread: the only writer of a migration's state. It lives for one migration.
@@ -176,11 +177,18 @@ const coordinator: CoordinatorApi = {
 
 async function prepare(preparation: Preparation): Promise<void> {
   const { direction, channels, mappedRam, compression, level, backend } = preparation;
+  await firstMessage();
   if (!mappedRam) await rehearse();
   if (channels === 0) return;
   if (mappedRam) prepared = (await loadFileChannels()).writingPool(channels);
   else prepared = direction === 'outgoing' ? sendingPool(channels) : receivingPool(channels);
   await prepared.ready({ compression, level, backend });
+  if (mappedRam || (await loadSystemCalls()) === undefined) return;
+  const rehearsal = direction === 'outgoing' ? rehearseSending : rehearseReceiving;
+  // Nothing depends on it: what is wrong, the migration will say.
+  await rehearsal(prepared, preparation).catch((e) => {
+    console.error('REH', e);
+  });
 }
 
 /** A migration; the last two are a source's. */

@@ -1,5 +1,6 @@
 import { MigrationError } from '@pageferry/core';
 import { type CodecBackend, type MultifdCompression, resolveMigrateOptions } from '@pageferry/core/control';
+import { firstMessage } from './comlink.ts';
 import { CoordinatorThread } from './coordinator-thread.ts';
 import type { Preparation } from './protocol.ts';
 
@@ -43,7 +44,8 @@ class PreparedEngine implements Engine {
     const died = this.#thread.died.then((cause) => {
       throw new MigrationError('worker-failed', `the coordinator thread died: ${cause}`);
     });
-    this.ready = Promise.race([this.#thread.api.prepare(this.#preparation), died]);
+    const prepared = Promise.all([this.#thread.api.prepare(this.#preparation), firstMessage()]);
+    this.ready = Promise.race([prepared.then(() => {}), died]);
     this.ready.catch(() => {});
   }
 

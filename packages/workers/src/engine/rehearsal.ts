@@ -1,13 +1,15 @@
 import { resolveMigrateOptions, resolveReceiveOptions } from '@pageferry/core/control';
+import type { Guest, IncomingGuest } from '@pageferry/core/guest';
 import { IncomingMigration } from '@pageferry/core/incoming';
-import { RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { RamBlock, type RamBlockMemory, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
 import { OutgoingMigration } from '@pageferry/core/outgoing';
 import { connect, listen, parseUri } from '@pageferry/core/transport';
 import { loadSystemCalls } from '../system/system-calls.ts';
 import { DirectMainPages } from './direct-main-pages.ts';
 
 const PAGES = 256;
-const LIMIT_MS = 2000;
+/** Of each wait in a rehearsal. */
+export const LIMIT_MS = 2000;
 
 /**
  * Migrates a guest of 1 MiB within this thread, over loopback: code that has run once starts in a tenth of the
@@ -18,26 +20,14 @@ export async function rehearse(): Promise<void> {
     const listener = await listen(parseUri('tcp:127.0.0.1:0'), { backlog: 1, firstBytesTimeoutMs: LIMIT_MS });
     const options = { connectTimeoutMs: LIMIT_MS, channelTimeoutMs: LIMIT_MS, stallTimeoutMs: LIMIT_MS };
     const incoming = new IncomingMigration({
-      guest: {
-        prepare: async () => ({ blocks: [room()], dirtyLog: { kind: 'none' } }),
-        load: async () => {},
-        start: async () => false,
-        discard: async () => {},
-      },
+      guest: takingGuest(() => [room()]),
       options: resolveReceiveOptions(options),
       listener,
     });
     const address = parseUri(listener.address);
     const system = await loadSystemCalls();
     const outgoing = new OutgoingMigration({
-      guest: {
-        machine: 'pc-i440fx-10.0',
-        ramSectionId: 2,
-        memory: { blocks: [content()], dirtyLog: { kind: 'none' } },
-        saveDeviceState: async () => ({ early: [], sections: [], vmdesc: Buffer.from('{}') }),
-        inactivate: async () => {},
-        activate: async () => {},
-      },
+      guest: stillGuest([content()]),
       options: resolveMigrateOptions(options),
       createMainPages: (channel, blocks) => system && new DirectMainPages(system, channel, blocks),
       connect: (signal) => connect(address, { name: 'main', timeoutMs: LIMIT_MS, signal }),
@@ -54,6 +44,28 @@ export async function rehearse(): Promise<void> {
   } catch {
     // Nothing depends on it.
   }
+}
+
+/** A guest without vCPUs and devices. */
+export function stillGuest(blocks: readonly RamBlockMemory[]): Guest {
+  return {
+    machine: 'pc-i440fx-10.0',
+    ramSectionId: 2,
+    memory: { blocks, dirtyLog: { kind: 'none' } },
+    saveDeviceState: async () => ({ early: [], sections: [] }),
+    inactivate: async () => {},
+    activate: async () => {},
+  };
+}
+
+/** A destination for one. @param room its memory, zeroed */
+export function takingGuest(room: () => readonly RamBlockMemory[]): IncomingGuest {
+  return {
+    prepare: async () => ({ blocks: room(), dirtyLog: { kind: 'none' }, zeroed: true }),
+    load: async () => {},
+    start: async () => false,
+    discard: async () => {},
+  };
 }
 
 function room(): RamBlock {
