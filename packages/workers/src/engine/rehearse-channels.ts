@@ -30,8 +30,8 @@ import { LIMIT_MS, stillGuest, takingGuest } from './rehearsal.ts';
  * The guest is one piece of memory under many names: enough packets for the compiler, hardly any bytes.
  */
 const BLOCK_PAGES = 16 * MULTIFD_PAGES_PER_PACKET;
-/** One page of so many is not zero. */
-const NORMAL_EVERY = 16;
+/** Two pages of so many are not zero. */
+const NORMAL_EVERY = 32;
 const BLOCKS_PER_CHANNEL = 48;
 const MAX_BLOCKS = 192;
 /** What a compressor is shown: one block. */
@@ -139,7 +139,7 @@ function room(): RamBlock {
 function content(blocks: number): RamBlockMemory[] {
   const block = room();
   for (let page = 0; page < BLOCK_PAGES; page += NORMAL_EVERY) {
-    block.bytes.fill(page + 1, page * TARGET_PAGE_BYTES, (page + 1) * TARGET_PAGE_BYTES);
+    block.bytes.fill(page + 1, page * TARGET_PAGE_BYTES, (page + 2) * TARGET_PAGE_BYTES);
   }
   return aliases(block, blocks);
 }
