@@ -1,6 +1,6 @@
 /**
  * `--multifd-compression adaptive` beside every fixed setting, at links of different speeds: a pageferry process
- * to another over loopback, limited by `max-bandwidth`, the same content for all, in turns.
+ * to another over loopback, limited by `max-bandwidth`, the same content for all, in turns, with prepared engines.
  *
  *   node --conditions=pageferry-src bench/adaptive.ts [--links 0.1,0.25,0.5,1,2.5,5,10,25] [--runs 3]
  *     [--settings none,lz4,zstd-1,zstd-3,zstd-6,zstd-9] [--channels 2] [--seconds 2] [--image FILE] [--json]
@@ -18,7 +18,7 @@ import { crc32 } from 'node:zlib';
 import type { MigrateOptions, MultifdCompression, ReceiveOptions } from '@pageferry/core/control';
 import type { Guest, IncomingGuest } from '@pageferry/core/guest';
 import { isZeroPage, RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
-import { migrate, receive } from '@pageferry/workers';
+import { migrate, prepareEngine, receive } from '@pageferry/workers';
 import { generateContent } from './content.ts';
 
 const { values } = parseArgs({
@@ -83,7 +83,9 @@ async function receiveOne(all: RamBlock, { bytes, options }: DestinationRequest)
     start: async () => false,
     discard: async () => {},
   };
-  const reception = receive('tcp:127.0.0.1:0', { ...options, guest });
+  const engine = prepareEngine({ ...options, direction: 'incoming' });
+  await engine.ready;
+  const reception = receive('tcp:127.0.0.1:0', { ...options, guest, engine });
   tell({ type: 'uri', uri: await reception.listening });
   await reception.result;
   tell({ type: 'done', crc: crc32(block.bytes) });
@@ -156,9 +158,10 @@ class Pair {
     const listening = nextMessage(this.#destination, 'uri');
     const request: DestinationRequest = { bytes: this.#block.usedLengthBytes, options: receiveOptions };
     this.#destination.send(request);
-    const { uri } = await listening;
+    const engine = prepareEngine({ ...migrateOptions, direction: 'outgoing' });
+    const [{ uri }] = await Promise.all([listening, engine.ready]);
     const done = nextMessage(this.#destination, 'done');
-    const { result } = migrate(guestOf(this.#block), uri, migrateOptions);
+    const { result } = migrate(guestOf(this.#block), uri, { ...migrateOptions, engine });
     const [{ totalTimeMs, setupTimeMs, ram }, { crc }] = await Promise.all([result, done]);
     if (crc !== this.#crc) throw new Error(`${setting} at ${linkGbps} Gb/s: the memory is not the same`);
     return {
