@@ -186,9 +186,7 @@ async function prepare(preparation: Preparation): Promise<void> {
   if (mappedRam || (await loadSystemCalls()) === undefined) return;
   const rehearsal = direction === 'outgoing' ? rehearseSending : rehearseReceiving;
   // Nothing depends on it: what is wrong, the migration will say.
-  await rehearsal(prepared, preparation).catch((e) => {
-    console.error('REH', e);
-  });
+  await rehearsal(prepared, preparation).catch(() => {});
 }
 
 /** A migration; the last two are a source's. */
