@@ -213,3 +213,36 @@ test('a UUID goes with the guest, and another one is refused', options, async (t
     }
   }
 });
+
+test('send pauses before the switch-over until a line comes', options, async (t) => {
+  const out = join(folder, 'paused.img');
+  const receiver = new Cli(['receive', 'tcp:127.0.0.1:0', '--out', out, '--json'], t);
+  const { address } = await receiver.event('listening');
+  const pause = ['--capability', 'pause-before-switchover'];
+  const sender = new Cli(['send', image, String(address), '--json', ...pause], t);
+  await sender.event('pre-switchover');
+  await sender.event('progress', ({ status }) => status === 'pre-switchover');
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name === 'paused.img'),
+    [],
+  );
+  sender.type('\n');
+  const sent = await sender.finished();
+  assert.equal(sent.code, 0, sent.stderr);
+  assert.equal(lastEvent(sent).status, 'completed');
+  assert.equal((await receiver.finished()).code, 0);
+});
+
+test('send pauses before the switch-over, and is cancelled when nobody is there', options, async (t) => {
+  const out = join(folder, 'alone.img');
+  const receiver = new Cli(['receive', 'tcp:127.0.0.1:0', '--out', out, '--json'], t);
+  const { address } = await receiver.event('listening');
+  const pause = ['--capability', 'pause-before-switchover'];
+  const sender = new Cli(['send', image, String(address), '--json', ...pause], t);
+  sender.type();
+  const sent = await sender.finished();
+  assert.equal(sent.code, 1);
+  assert.equal(errorCode(sent), 'cancelled');
+  assert.match(sent.stderr, /standard input has ended/);
+  assert.equal((await receiver.finished()).code, 1);
+});

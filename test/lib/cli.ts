@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
 /** The `pageferry` command as a child process, as a person or a script would run it. */
@@ -25,7 +25,7 @@ export interface CliResult {
 
 /** A running command. It is killed when the test that started it ends. */
 export class Cli {
-  readonly #child: ChildProcessByStdio<null, Readable, Readable>;
+  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   #stdout = '';
   #stderr = '';
   readonly #closed: Promise<unknown>;
@@ -33,7 +33,7 @@ export class Cli {
 
   constructor(args: readonly string[], t?: { after(hook: () => void): void }) {
     const env = { ...process.env, NODE_OPTIONS: '', NODE_COMPILE_CACHE: compileCache };
-    this.#child = spawn(process.execPath, [command, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = spawn(process.execPath, [command, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
       this.#wake();
@@ -47,6 +47,12 @@ export class Cli {
 
   get pid(): number {
     return this.#child.pid!;
+  }
+
+  /** Says something to the command; without text, that nothing more comes. */
+  type(text?: string): void {
+    if (text === undefined) this.#child.stdin.end();
+    else this.#child.stdin.write(text);
   }
 
   signal(name: NodeJS.Signals): void {

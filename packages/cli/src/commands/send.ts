@@ -7,12 +7,8 @@ import { type Command, Option } from 'commander';
 import type { Context } from '../context.ts';
 import { showFileProgress } from '../file-progress.ts';
 import { followProgress, progressIntervalMs } from '../follow-progress.ts';
-import {
-  addMigrationFlags,
-  FOR_MONITORS,
-  FOR_RUNNING_GUESTS,
-  type MigrationFlags,
-} from '../migration-flags.ts';
+import { GoOn } from '../go-on.ts';
+import { addMigrationFlags, FOR_RUNNING_GUESTS, type MigrationFlags } from '../migration-flags.ts';
 import { toMigrateOptions } from '../migration-options.ts';
 import { migrationSummary } from '../migration-summary.ts';
 import { parseUuidOption } from '../values.ts';
@@ -44,7 +40,7 @@ export function defineSend(program: Command, context: Context): Command {
     .action((file: string, uri: string, flags: SendFlags) => run(file, uri, flags, context));
   addMigrationFlags(command, {
     sides: ['source'],
-    without: { 'pause-before-switchover': FOR_MONITORS, 'background-snapshot': FOR_RUNNING_GUESTS },
+    without: { 'background-snapshot': FOR_RUNNING_GUESTS },
   });
   return command;
 }
@@ -59,14 +55,16 @@ async function run(file: string, uri: string, flags: SendFlags, { output, signal
     await engine.close();
     throw error;
   });
+  const goOn = new GoOn(output);
   const migration = migrate(new CapturedMachine(capture, { uuid: flags.uuid }), uri, {
     ...options,
     engine,
     signal,
     progressIntervalMs: progressIntervalMs(output),
+    onEvent: (event) => goOn.take(event, migration),
   });
   const shown = followProgress(migration.progress, output);
-  const [result] = await Promise.all([migration.result, shown]);
+  const [result] = await Promise.all([migration.result, shown]).finally(() => goOn.close());
   for (const warning of result.warnings) output.note(`warning: ${warning}`);
   output.event('result', result);
   // The one thread that writes a mapped-ram file without multifd is no channel.
