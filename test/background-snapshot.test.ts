@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { createWriteStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,8 +10,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CapturedMachine, inspectCapture, loadCapture } from '@pageferry/core/capture';
 import type { MigrateOptions, MigrationEvent } from '@pageferry/core/control';
 import { BuiltinMachine, type BuiltinMachineOptions, BuiltinMachineTarget } from '@pageferry/core/guest';
+import { StreamDecoder } from '@pageferry/core/wire';
 import { migrate, receive } from '@pageferry/workers';
 import { TestGuest } from '../packages/core/src/testing/test-guests.ts';
+import { findFixture, readConnection } from './lib/fixtures.ts';
 
 /** A snapshot of a machine that runs on and writes all of its RAM meanwhile. */
 
@@ -116,6 +118,34 @@ test('inspect and loadCapture read it, and it can be sent on', async (t) => {
   await Promise.all([migrate(guest, await reception.listening).result, reception.result]);
   t.after(() => target.machine.close());
   assert.deepEqual((await target.machine.check()).problems, []);
+});
+
+/** The kinds of messages of a stream, in order; what repeats itself (pages, parts) is told once. */
+function shapeOf(stream: Uint8Array): string[] {
+  const decoder = new StreamDecoder();
+  decoder.push(stream);
+  decoder.end();
+  const kinds: string[] = [];
+  for (let message = decoder.next(); message !== undefined; message = decoder.next()) {
+    const kind = /^ram-(page|zero)$/.test(message.type) ? 'pages' : message.type;
+    if (kind !== kinds.at(-1)) kinds.push(kind);
+  }
+  return kinds
+    .join(' ')
+    .replace(/( section-part pages ram-eos section-footer)+/g, '$1')
+    .split(' ');
+}
+
+test('its stream is built as those of QEMU', async (t) => {
+  const machine = await runningMachine(t);
+  const path = join(folder, 'shape');
+  await migrate(machine, `file:${path}`, { backgroundSnapshot: true }).result;
+  const ours = shapeOf(readFileSync(path));
+  t.diagnostic(ours.join(' '));
+  assert.ok(!ours.includes('section-end'));
+  for (const version of ['7.2', '10.0']) {
+    assert.deepEqual(ours, shapeOf(readConnection(findFixture(`${version}/background-snapshot`), 0)));
+  }
 });
 
 /** A peer that takes nothing until it is told to, and then writes what comes into a file. */
