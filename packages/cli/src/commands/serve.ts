@@ -91,6 +91,7 @@ async function run(flags: ServeFlags, { output, signal, version }: Context): Pro
     settings: new MigrationSettings({
       version: qemuVersion,
       side: 'guest' in machine ? 'source' : 'destination',
+      limits: { unavailable: unavailableTo(machine, flags) },
     }),
     package: `pageferry ${version}`,
     name,
@@ -126,6 +127,13 @@ async function run(flags: ServeFlags, { output, signal, version }: Context): Pro
     signal.removeEventListener('abort', interrupted);
     await Promise.all([server.close(), monitor.close()]);
   }
+}
+
+/** Capabilities that the guest lacks, or the one that will come. */
+function unavailableTo(machine: MonitorOptions['machine'], { guest: spec }: ServeFlags) {
+  const tracked =
+    'guest' in machine ? machine.guest.guest.memory.writeTracking !== undefined : spec !== undefined;
+  return tracked ? {} : { 'background-snapshot': "the guest's writes cannot be tracked" };
 }
 
 /** The guest or what waits for one. */
