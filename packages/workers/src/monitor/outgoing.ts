@@ -68,6 +68,8 @@ export class Outgoing {
     }
     checkTransport(address, (capability) => settings.isOn(capability));
     const options = settings.toMigrateOptions();
+    // The last one has said how it ended, and is about to let go of the guest.
+    await this.#migration?.result.catch(() => {});
     const begun = Promise.withResolvers<void>();
     this.#begun = false;
     this.#paused = false;
