@@ -82,8 +82,17 @@ test('every operation agrees with a set of page numbers', () => {
           for (let each = 0; each < 5; each++) log.set(int(pageCount));
           const fresh = pagesOf(log).filter((each) => !model.has(each));
           for (const each of fresh) model.add(each);
-          assert.equal(bitmap.mergeFrom(log), fresh.length);
-          assert.equal(log.count(), 0);
+          const marked = pagesOf(log);
+          assert.equal(bitmap.addFrom(log), fresh.length);
+          assert.deepEqual(pagesOf(log), marked, 'marks stay');
+          const first = int(pageCount);
+          log.setAll();
+          log.clearSetIn(bitmap, first, pageCount - first);
+          const kept = Array.from({ length: pageCount }, (_, each) => each);
+          assert.deepEqual(
+            pagesOf(log),
+            kept.filter((each) => each < first || !model.has(each)),
+          );
           break;
         }
         default:
@@ -101,6 +110,16 @@ test('setAll sets no bit beyond the last page', () => {
   assert.equal(bitmap.count(), 70);
   assert.deepEqual([...new Uint32Array(bitmap.buffer)], [0xffffffff, 0xffffffff, 0x3f]);
   assert.equal(bitmap.nextClear(0), -1);
+});
+
+test('takeRun stops at an end', () => {
+  const bitmap = new DirtyBitmap(256);
+  bitmap.setAll();
+  const into = new Uint32Array(200);
+  assert.equal(bitmap.takeRun(10, 200, into, 0, 64), 54);
+  assert.deepEqual([into[0], into[53]], [10, 63]);
+  assert.equal(bitmap.takeRun(10, 200, into, 0, 64), 0);
+  assert.equal(bitmap.takeRun(64, 200, into, 0, 1000), 192);
 });
 
 test('takeRun fills no more than its array has room for', () => {
@@ -126,7 +145,8 @@ test('pages outside of the bitmap and buffers that are too small are refused', (
   }
   assert.throws(() => new DirtyBitmap(33, new SharedArrayBuffer(4)), { code: 'bad-option' });
   assert.throws(() => new DirtyBitmap(2 ** 31), { code: 'bad-option' });
-  assert.throws(() => bitmap.mergeFrom(new DirtyBitmap(41)), { code: 'internal' });
+  assert.throws(() => bitmap.addFrom(new DirtyBitmap(41)), { code: 'internal' });
+  assert.throws(() => bitmap.clearSetIn(new DirtyBitmap(41), 0, 1), { code: 'internal' });
 });
 
 test('two threads lose no mark and see none twice', { timeout: 20_000 }, async () => {
@@ -161,7 +181,8 @@ test('two threads lose no mark and see none twice', { timeout: 20_000 }, async (
     let count = 0;
     switch (turn++ % 3) {
       case 0:
-        count = pages.mergeFrom(log);
+        count = pages.addFrom(log);
+        log.clearSetIn(pages, 0, pageCount);
         assert.equal(pages.testAndClearRange(0, pageCount), count);
         break;
       case 1:

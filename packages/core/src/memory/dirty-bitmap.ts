@@ -111,10 +111,12 @@ export class DirtyBitmap {
    * Collects up to `maxPages` set pages in ascending order, beginning at `from`, into `into` at index
    * `at`, and clears each. Returns how many; fewer than `maxPages` means that the end was reached. The
    * caller reads a page only after this has cleared its bit.
+   *
+   * @param end pages from here on stay: a multiple of 32, or no less than the number of pages
    */
-  takeRun(from: number, maxPages: number, into: Uint32Array, at = 0): number {
+  takeRun(from: number, maxPages: number, into: Uint32Array, at = 0, end = this.pageCount): number {
     const words = this.#words;
-    const wordCount = words.length;
+    const wordCount = Math.min(words.length, Math.ceil(end / 32));
     let left = Math.min(maxPages, into.length - at);
     if (from >= this.pageCount || left <= 0) return 0;
     let to = at;
@@ -141,27 +143,31 @@ export class DirtyBitmap {
     return to - at;
   }
 
-  /**
-   * Moves every bit of `log` here: clears them there, sets them here. Returns how many were not set here
-   * before. A bit that is set in `log` meanwhile is moved now or by the next call, never lost.
-   */
-  mergeFrom(log: DirtyBitmap): number {
-    if (log.pageCount !== this.pageCount) {
-      throw new MigrationError('internal', 'bitmaps of different sizes cannot be merged', {
-        found: `${log.pageCount} pages`,
-        expected: `${this.pageCount} pages`,
-      });
-    }
+  /** Sets every bit here that is set in `log`, where it stays. Returns how many were not set here before. */
+  addFrom(log: DirtyBitmap): number {
+    this.#checkSameSize(log);
     const from = log.#words;
     const words = this.#words;
     let added = 0;
     for (let word = 0; word < words.length; word++) {
-      if (Atomics.load(from, word) === 0) continue;
-      const bits = Atomics.exchange(from, word, 0);
+      const bits = Atomics.load(from, word);
+      if (bits === 0) continue;
       const fresh = bits & ~Atomics.or(words, word, bits);
       if (fresh !== 0) added += popcount(fresh);
     }
     return added;
+  }
+
+  /** Of `count` pages from `first`, clears those here that are set in `other`. */
+  clearSetIn(other: DirtyBitmap, first: number, count: number): void {
+    this.#checkSameSize(other);
+    this.#checkRange(first, count);
+    const theirs = other.#words;
+    const end = first + count;
+    for (let word = first >>> 5; word * 32 < end; word++) {
+      const bits = Atomics.load(theirs, word) & bitsOfRange(word, first, end);
+      if (bits !== 0) Atomics.and(this.#words, word, ~bits);
+    }
   }
 
   clearAll(): void {
@@ -183,6 +189,14 @@ export class DirtyBitmap {
       return page < this.pageCount ? page : -1;
     }
     return -1;
+  }
+
+  #checkSameSize(other: DirtyBitmap): void {
+    if (other.pageCount === this.pageCount) return;
+    throw new MigrationError('internal', 'bitmaps of different sizes do not go together', {
+      found: `${other.pageCount} pages`,
+      expected: `${this.pageCount} pages`,
+    });
   }
 
   #checkRange(first: number, count: number): void {

@@ -12,7 +12,7 @@ function writeBarrier() {
   return { logs, log: openDirtyLog(memory, blocks) };
 }
 
-test('a sync moves the marks of one block and counts the new ones', () => {
+test('a sync takes over the marks of one block and counts the new ones; they stay until they are cleared', () => {
   const { logs, log } = writeBarrier();
   logs[0]!.set(1);
   log.start();
@@ -25,6 +25,14 @@ test('a sync moves the marks of one block and counts the new ones', () => {
   assert.equal(dirty.count(), 2);
   assert.equal(dirty.test(1), false, 'written before the start');
   assert.equal(log.sync(0, dirty), 0);
+  dirty.testAndClear(2);
+  assert.equal(log.sync(0, dirty), 1);
+  logs[0]!.set(5);
+  log.clear(0, 0, 32, dirty);
+  dirty.testAndClear(2);
+  dirty.testAndClear(39);
+  assert.equal(log.sync(0, dirty), 2, 'page 5 was not in it, page 39 is outside');
+  assert.deepEqual([dirty.test(2), dirty.test(5), dirty.test(39)], [false, true, true]);
   assert.equal(log.sync(1, new DirtyBitmap(8)), 1);
   assert.throws(() => log.sync(2, dirty), { code: 'internal' });
   log.stop();

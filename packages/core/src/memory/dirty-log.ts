@@ -17,10 +17,15 @@ export interface DirtyLog {
   /** Begins: what was written before is forgotten, so the caller holds every page as dirty from here on. */
   start(): void;
   /**
-   * Adds the pages of a block that were written since the last sync (or start) to `into`, and returns how
-   * many of them were not in it. After the guest has stopped, one more sync has everything.
+   * Adds the pages of a block whose writes are still marked to `into`, and returns how many of them were not in it.
+   * The marks stay until `clear`. After the guest has stopped, one more sync has everything.
    */
   sync(blockIndex: number, into: DirtyBitmap): number;
+  /**
+   * Forgets the writes to those of `count` pages from `first` that are in `pending`: they are read after this, and
+   * only then. What was written to other pages stays marked.
+   */
+  clear(blockIndex: number, first: number, count: number, pending: DirtyBitmap): void;
   stop(): void;
 }
 
@@ -40,6 +45,7 @@ class NoDirtyLog implements DirtyLog {
   sync(): number {
     return 0;
   }
+  clear(): void {}
   stop(): void {}
 }
 
@@ -63,11 +69,17 @@ class WriteBarrierLog implements DirtyLog {
   }
 
   sync(blockIndex: number, into: DirtyBitmap): number {
+    return into.addFrom(this.#log(blockIndex));
+  }
+
+  clear(blockIndex: number, first: number, count: number, pending: DirtyBitmap): void {
+    this.#log(blockIndex).clearSetIn(pending, first, count);
+  }
+
+  #log(blockIndex: number): DirtyBitmap {
     const log = this.#logs[blockIndex];
-    if (log === undefined) {
-      throw new MigrationError('internal', `the dirty log has no block ${blockIndex}`);
-    }
-    return into.mergeFrom(log);
+    if (log === undefined) throw new MigrationError('internal', `the dirty log has no block ${blockIndex}`);
+    return log;
   }
 
   // The barrier marks always: it costs one atomic instruction per write, less than asking whether to.

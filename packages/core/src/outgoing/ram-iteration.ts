@@ -1,4 +1,5 @@
 import type { GuestMemory } from '../guest/contract.ts';
+import { CLEAR_BITMAP_SHIFT_DEFAULT, ClearBitmap } from '../memory/clear-bitmap.ts';
 import { DirtyBitmap } from '../memory/dirty-bitmap.ts';
 import { type DirtyLog, openDirtyLog } from '../memory/dirty-log.ts';
 import { RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
@@ -8,7 +9,8 @@ import { RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
  * guest's dirty log into the migration's own bitmaps.
  *
  * A bit is cleared when its page is handed out, that is before the page is read: a write after that sets
- * it again in the log.
+ * it again in the log. The log's own marks are cleared chunk by chunk, as late as that can be: before the first page
+ * of a chunk is handed out. A page that was written again before its chunk's turn is sent only once.
  */
 export class RamIteration {
   readonly blocks: readonly RamBlock[];
@@ -21,16 +23,28 @@ export class RamIteration {
   /** Block of the run that `next` gave last. */
   blockIndex = 0;
   readonly #bitmaps: DirtyBitmap[];
+  /** Chunks of which the log has marks of pages that are to be sent. */
+  readonly #uncleared: ClearBitmap[];
+  readonly #chunkPages: number;
   readonly #log: DirtyLog;
   readonly #onPass: (pass: number) => void;
   #page = 0;
 
-  /** @param onPass told the number of each sync, from 1 */
-  constructor(memory: GuestMemory, onPass: (pass: number) => void = () => {}) {
+  /**
+   * @param onPass told the number of each sync, from 1
+   * @param clearBitmapShift a chunk has 2^shift pages
+   */
+  constructor(
+    memory: GuestMemory,
+    onPass: (pass: number) => void = () => {},
+    clearBitmapShift = CLEAR_BITMAP_SHIFT_DEFAULT,
+  ) {
     this.#onPass = onPass;
     this.blocks = memory.blocks.map((block) => new RamBlock(block));
     this.totalBytes = this.blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
     this.#bitmaps = this.blocks.map((block) => new DirtyBitmap(block.pageCount));
+    this.#uncleared = this.blocks.map((block) => new ClearBitmap(block.pageCount, clearBitmapShift));
+    this.#chunkPages = 2 ** clearBitmapShift;
     this.#log = openDirtyLog(memory.dirtyLog, this.blocks);
   }
 
@@ -41,6 +55,7 @@ export class RamIteration {
       bitmap.setAll();
       this.dirtyPages += bitmap.pageCount;
     }
+    for (const chunks of this.#uncleared) chunks.markAll();
     this.dirtySyncCount = 1;
     this.#onPass(1);
   }
@@ -53,6 +68,7 @@ export class RamIteration {
   sync(): number {
     let fresh = 0;
     for (const [index, bitmap] of this.#bitmaps.entries()) fresh += this.#log.sync(index, bitmap);
+    for (const chunks of this.#uncleared) chunks.markAll();
     this.dirtyPages += fresh;
     this.dirtiedPages += fresh;
     this.dirtySyncCount++;
@@ -70,8 +86,13 @@ export class RamIteration {
    */
   next(pages: Uint32Array, most: number): number {
     while (this.blockIndex < this.blocks.length) {
-      const count = this.#bitmaps[this.blockIndex]!.takeRun(this.#page, most, pages);
-      if (count > 0) {
+      const bitmap = this.#bitmaps[this.blockIndex]!;
+      const first = bitmap.nextSet(this.#page);
+      if (first >= 0) {
+        const chunk = this.#uncleared[this.blockIndex]!.takeChunk(first);
+        if (chunk !== undefined) this.#log.clear(this.blockIndex, chunk.first, chunk.count, bitmap);
+        const chunkEnd = (Math.floor(first / this.#chunkPages) + 1) * this.#chunkPages;
+        const count = bitmap.takeRun(first, most, pages, 0, chunkEnd);
         this.#page = pages[count - 1]! + 1;
         this.dirtyPages -= count;
         return count;

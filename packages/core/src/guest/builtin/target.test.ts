@@ -39,6 +39,7 @@ async function precopy(from: GuestMemory, to: GuestMemory, pagesWhileRunning: nu
   const copyDirty = (): void => {
     for (const [index, bitmap] of dirty.entries()) {
       log.sync(index, bitmap);
+      log.clear(index, 0, bitmap.pageCount, bitmap);
       const source = new Uint8Array(from.blocks[index]!.buffer);
       const target = new Uint8Array(to.blocks[index]!.buffer);
       for (let next = 0; ; next = pages.at(-1)! + 1) {
