@@ -4,11 +4,11 @@ import type { MigrationResult, Progress } from '../control/progress.ts';
 import { SOURCE_STATES, StateMachine } from '../control/states.ts';
 import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
-import type { CompressThreads, PageSender } from '../page-channels.ts';
 import type { ByteChannel, SeekableChannel } from '../transport/byte-channel.ts';
 import { BackgroundSnapshot } from './background-snapshot.ts';
 import { GuestSwitch } from './guest-switch.ts';
 import { GuestThrottle } from './guest-throttle.ts';
+import { SourceLink } from './link.ts';
 import { MainStreamWriter } from './main-stream.ts';
 import { MappedRamStreamWriter } from './mapped-ram-stream.ts';
 import { Pacer } from './pacer.ts';
@@ -17,7 +17,6 @@ import type { OutgoingParts, SourceControl } from './parts.ts';
 import { waitPatiently } from './patience.ts';
 import { iterate } from './precopy.ts';
 import { RamIteration } from './ram-iteration.ts';
-import { ReturnPathReader } from './return-path.ts';
 import { OutgoingStats } from './stats.ts';
 import { switchOver } from './switch-over.ts';
 import { type ProtocolSwitches, protocolSwitches } from './switches.ts';
@@ -41,10 +40,7 @@ export class OutgoingMigration {
   readonly #watch: StallWatch;
   readonly #warnings: string[] = [];
   #phase: ErrorPhase = 'setup';
-  #channel: ByteChannel | undefined;
-  #sender: PageSender | undefined;
-  #compressThreads: CompressThreads | undefined;
-  #returnPath: ReturnPathReader | undefined;
+  #link: SourceLink | undefined;
   #ram: RamIteration | undefined;
   #throttle: GuestThrottle | undefined;
   /** The destination holds the guest: what fails from here on is a warning. */
@@ -116,7 +112,7 @@ export class OutgoingMigration {
       // First of all the other half of the race is ended: nothing of it may go on beside the recovery.
       this.#stop.abort(thrown);
       const first = MigrationError.from(thrown, 'internal');
-      const error = await explain(first, this.#channel, this.#returnPath);
+      const error = await explain(first, this.#link);
       if (error !== undefined) {
         await this.#recover(error);
         throw error;
@@ -127,7 +123,7 @@ export class OutgoingMigration {
       this.#throttle?.release();
       this.#ram?.stop();
     }
-    return this.#stats.result(this.#returnPath !== undefined, this.#warnings);
+    return this.#stats.result(this.#link?.returnPath !== undefined, this.#warnings);
   }
 
   #enterPhase = (phase: ErrorPhase): void => {
@@ -154,25 +150,11 @@ export class OutgoingMigration {
       this.#live.backgroundSnapshot && new BackgroundSnapshot(this.#parts.guest, this.#control);
     const throttle = new GuestThrottle(this.#live, memory);
     this.#throttle = throttle;
-    if (this.#live.multifd || this.#live.mappedRam) {
-      const { createSender } = this.#parts;
-      if (createSender === undefined) throw new MigrationError('internal', 'no page channels were given');
-      this.#sender = createSender(switches, this.#live);
-      this.#sender.failed.catch((error) => this.#fail(error));
-    }
-    if (this.#live.compress) {
-      const { createCompressThreads } = this.#parts;
-      if (createCompressThreads === undefined)
-        throw new MigrationError('internal', 'no compress threads were given');
-      this.#compressThreads = createCompressThreads(switches, this.#live);
-      this.#compressThreads.failed.catch((error) => this.#fail(error));
-    }
+    const link = new SourceLink(this.#parts, this.#live, switches, (error) => this.#fail(error));
+    this.#link = link;
     this.#phase = 'connect';
-    const channel = await this.#parts.connect(signal);
-    if (signal.aborted) channel.destroy(signal.reason);
-    signal.throwIfAborted();
-    this.#channel = channel;
-    this.#stats.attach(channel, this.#sender);
+    const channel = await link.connect(signal);
+    this.#stats.attach(channel, link.sender);
     this.#watch.start();
 
     const stream = switches.mappedRam
@@ -188,11 +170,11 @@ export class OutgoingMigration {
     // The header is on its way before the channels connect: a destination may wait for it to tell the
     // main channel from the others.
     const blocks = ram.blocks.map((block) => block.toMemory());
-    await this.#sender?.open(blocks, stream.places(ram.blocks));
-    await this.#compressThreads?.open(blocks);
+    await link.open(blocks, stream.places(ram.blocks));
     signal.throwIfAborted();
-    this.#openReturnPath(channel, stream);
+    this.#openReturnPath(link, stream);
 
+    const { sender, compressThreads, returnPath } = link;
     const pacer = new Pacer(this.#live);
     const wireBytes = () => this.#stats.wireBytes();
     const flow = new PageFlow({
@@ -201,10 +183,10 @@ export class OutgoingMigration {
       stream,
       switches,
       pacer,
-      sender: this.#sender,
-      mainPages: this.#sender ? undefined : this.#parts.createMainPages?.(channel, ram.blocks),
+      sender,
+      mainPages: sender ? undefined : this.#parts.createMainPages?.(channel, ram.blocks),
       live: this.#live,
-      compressThreads: this.#compressThreads,
+      compressThreads,
       signal,
       wireBytes,
     });
@@ -212,8 +194,6 @@ export class OutgoingMigration {
     ram.start();
     await flow.writeStart(earlySections ?? []);
     await this.#enterActive(stream);
-    const returnPath = this.#returnPath;
-    const sender = this.#sender;
     const connected = { channel, stream, sender, returnPath, switches, ram, pacer, throttle, flow };
     await iterate(this.#control, connected);
     await switchOver(this.#control, connected, this.#enterPhase);
@@ -240,18 +220,16 @@ export class OutgoingMigration {
   async #enterActive(stream: MainStreamWriter): Promise<void> {
     this.#phase = 'active';
     if (this.#unplug.pending) {
-      const returnPath = this.#returnPath;
       this.#state.enter('wait-unplug');
+      const returnPath = this.#link?.returnPath;
       await waitPatiently(this.#control, { returnPath, stream }, this.#unplug.finished());
     }
     this.#state.enter('active');
   }
 
-  #openReturnPath(channel: ByteChannel, stream: MainStreamWriter): void {
-    if (this.#live.returnPath && channel.duplex) {
-      stream.openReturnPath();
-      this.#returnPath = new ReturnPathReader(channel);
-      this.#returnPath.verdict.catch((error) => this.#fail(error));
+  #openReturnPath(link: SourceLink, stream: MainStreamWriter): void {
+    if (this.#live.returnPath && link.channel!.duplex) {
+      link.openReturnPath(stream);
       return;
     }
     this.#warnings.push(
@@ -265,14 +243,15 @@ export class OutgoingMigration {
    * here on is only worth a warning. Without one the clean end of the stream is all that there is to go by.
    */
   async #complete(): Promise<void> {
-    if (this.#returnPath === undefined) {
+    const link = this.#link!;
+    if (link.returnPath === undefined) {
       // A mapped-ram file is brought to the disk here, which may take long and moves no byte.
-      const closed = this.#closeAll();
+      const closed = link.close();
       await (this.#live.mappedRam ? this.#watch.pausedDuring(closed) : closed);
       this.#handOver();
     } else {
       this.#handOver();
-      await this.#closeAll().catch((error: Error) => this.#fail(error));
+      await link.close().catch((error: Error) => this.#fail(error));
     }
     this.#state.enter('completed');
   }
@@ -285,18 +264,11 @@ export class OutgoingMigration {
     this.#phase = 'completed';
   }
 
-  async #closeAll(): Promise<void> {
-    await this.#compressThreads?.end();
-    await this.#sender?.close();
-    await this.#channel!.close();
-  }
-
   /** Closes everything and lets the guest go on as before. */
   async #recover(error: MigrationError): Promise<void> {
     error.phase ??= this.#phase;
     this.#watch.stop();
-    this.#channel?.destroy(error);
-    const aborted = Promise.all([this.#sender?.abort(error), this.#compressThreads?.end(error)]);
+    const aborted = this.#link?.abort(error);
     const cancelled = error.code === 'cancelled';
     this.#stats.failed(error);
     // In QEMU's order: `failed` before the guest runs again, `cancelled` when all is over.

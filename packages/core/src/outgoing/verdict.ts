@@ -1,5 +1,5 @@
 import { MigrationError } from '../error.ts';
-import type { ByteChannel } from '../transport/byte-channel.ts';
+import type { SourceLink } from './link.ts';
 import type { ReturnPathReader } from './return-path.ts';
 
 /** How long after a broken connection the destination's own verdict is waited for, ms. */
@@ -18,12 +18,12 @@ const CANCEL_GRACE_MS = 500;
  */
 export async function explain(
   error: MigrationError,
-  channel: ByteChannel | undefined,
-  returnPath: ReturnPathReader | undefined,
+  link: SourceLink | undefined,
 ): Promise<MigrationError | undefined> {
+  const returnPath = link?.returnPath;
   if (returnPath === undefined) return error;
   if (error.code === 'cancelled' && returnPath.allSent) {
-    channel?.close().catch(() => {});
+    link?.channel?.close().catch(() => {});
     const verdict = await within(CANCEL_GRACE_MS, returnPath.verdict);
     return verdict === 'success' ? undefined : error;
   }
