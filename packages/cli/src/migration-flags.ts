@@ -53,6 +53,8 @@ export const FOR_FILES =
 export const FOR_MONITORS = 'waits for migrate-continue, which only a monitor can say';
 
 export const FOR_RUNNING_GUESTS = 'needs a guest that runs: see pageferry demo --snapshot';
+/** Nothing in a capture is sent again, so nothing would be done. */
+export const FOR_WRITING_GUESTS = 'needs a guest that writes while it is sent; a capture does not';
 
 /** For destinations without a NIC. */
 export const ANNOUNCEMENTS: readonly ParameterName[] = [

@@ -62,7 +62,13 @@ function toOptions<T extends object>(
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }
 
-/** A multifd flag turns multifd on: nobody who asks for a compression means the plain channel. */
+/** Capabilities that multifd does not go with. */
+const ON_PLAIN_CHANNEL = ['xbzrle', 'compress'];
+
+/**
+ * A multifd flag turns multifd on: nobody who asks for a compression means the plain channel. Nor does multifd come by
+ * default where something was asked for that it does not go with.
+ */
 function multifdState(
   flags: MigrationFlags,
   capabilities: ReadonlyMap<string, boolean>,
@@ -76,7 +82,8 @@ function multifdState(
     const name = flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     throw new MigrationError('bad-option', `--${name} contradicts --capability multifd=off`);
   }
-  return asked ?? (flag !== undefined || multifdDefault);
+  if (asked !== undefined || flag !== undefined) return asked ?? true;
+  return multifdDefault && !ON_PLAIN_CHANNEL.some((name) => capabilities.get(name) === true);
 }
 
 function checkLevels(flags: MigrationFlags): void {

@@ -6,7 +6,7 @@ export function migrationSummary(
   result: MigrationResult,
   more: readonly (readonly string[])[] = [],
 ): string[] {
-  const { ram, channels } = result;
+  const { ram, channels, xbzrleCache } = result;
   const seconds = result.totalTimeMs / 1000;
   const rows = [
     ['status', result.status],
@@ -18,6 +18,11 @@ export function migrationSummary(
     ['passes', formatCount(ram['dirty-sync-count'])],
     ['pages', `${formatCount(ram.normal)} with content, ${formatCount(ram.duplicate)} zero`],
   ];
+  if (xbzrleCache !== undefined) {
+    const { pages, bytes, cacheMiss, overflow } = xbzrleCache;
+    const others = `${formatCount(cacheMiss)} not in the cache, ${formatCount(overflow)} changed too much`;
+    rows.push(['xbzrle', `${formatCount(pages)} pages as ${formatBytes(bytes)} of changes, ${others}`]);
+  }
   const lines = formatTable(undefined, rows, 'll');
   if (channels.length === 0) return lines;
   const perChannel = channels.map((channel) => [

@@ -8,7 +8,12 @@ import type { Context } from '../context.ts';
 import { showFileProgress } from '../file-progress.ts';
 import { followProgress, progressIntervalMs } from '../follow-progress.ts';
 import { GoOn } from '../go-on.ts';
-import { addMigrationFlags, FOR_RUNNING_GUESTS, type MigrationFlags } from '../migration-flags.ts';
+import {
+  addMigrationFlags,
+  FOR_RUNNING_GUESTS,
+  FOR_WRITING_GUESTS,
+  type MigrationFlags,
+} from '../migration-flags.ts';
 import { toMigrateOptions } from '../migration-options.ts';
 import { migrationSummary } from '../migration-summary.ts';
 import { parseUuidOption } from '../values.ts';
@@ -40,7 +45,8 @@ export function defineSend(program: Command, context: Context): Command {
     .action((file: string, uri: string, flags: SendFlags) => run(file, uri, flags, context));
   addMigrationFlags(command, {
     sides: ['source'],
-    without: { 'background-snapshot': FOR_RUNNING_GUESTS },
+    without: { xbzrle: FOR_WRITING_GUESTS, 'background-snapshot': FOR_RUNNING_GUESTS },
+    withoutParameters: ['xbzrle-cache-size'],
   });
   return command;
 }

@@ -108,6 +108,8 @@ export interface MigrationResult {
   downtimeMs: number;
   setupTimeMs: number;
   ram: RamStats;
+  /** Source, with the capability xbzrle. */
+  xbzrleCache?: XbzrleStats;
   channels: ChannelStats[];
   /** Whether the destination's success was reported over a return path. */
   returnPath: boolean;

@@ -150,7 +150,7 @@ export class OutgoingStats {
       ...(this.#status === 'completed' && { downtimeMs: this.#downtimeMs() }),
       ...(!over && { expectedDowntimeMs: this.#expectedDowntimeMs }),
       ...(rate > dirtyBytesPerMs && !over && { etaMs }),
-      ...(this.#flow?.xbzrle !== undefined && { xbzrleCache: this.#flow.xbzrle.stats() }),
+      ...this.#xbzrle(),
       ...(!over && this.#throttle?.progress()),
       ...(this.#flow?.compressed !== undefined && { compression: this.#flow.compressed.stats() }),
       // A cancel is no error.
@@ -168,10 +168,16 @@ export class OutgoingStats {
       downtimeMs: this.#downtimeMs(),
       setupTimeMs: (this.#activeMs ?? end) - this.#startMs,
       ram: this.#finalRamStats(),
+      ...this.#xbzrle(),
       channels: this.#channels(),
       returnPath,
       warnings,
     };
+  }
+
+  #xbzrle(): Pick<Progress, 'xbzrleCache'> {
+    const pages = this.#flow?.xbzrle;
+    return pages === undefined ? {} : { xbzrleCache: pages.stats() };
   }
 
   #downtimeMs(): number {
