@@ -53,6 +53,15 @@ for (const { args, channels } of ways) {
   });
 }
 
+test('the guest arrives whole with xbzrle, and the result tells of it', options, async () => {
+  const way = ['--capability', 'xbzrle', '--workload', 'hot-cold', '--max-bandwidth', '30M'];
+  const result = await demo(...way);
+  assert.equal(result.channels.length, 0);
+  const { pages, cacheSize } = result.xbzrleCache as Record<string, number>;
+  assert.ok(pages! > 0);
+  assert.equal(cacheSize, 64 * 2 ** 20);
+});
+
 test('without hashes and without return path the guest still checks itself', options, async () => {
   const way = ['--zero-page-detection', 'legacy', '--multifd-flush-after-each-section'];
   const result = await demo('--no-verify', '--capability', 'return-path=off', ...way);

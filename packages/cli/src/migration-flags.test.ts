@@ -46,6 +46,15 @@ test('every flag reaches the options of the source', () => {
   assert.equal(zstd.multifdZstdLevel, 20);
 });
 
+test('multifd is no default beside what it does not go with', () => {
+  const xbzrle = parse(['--capability', 'xbzrle', '--xbzrle-cache-size', '8M']);
+  const expected = { multifd: false, xbzrle: true, xbzrleCacheSizeBytes: 8 * 2 ** 20 };
+  assert.deepEqual(toMigrateOptions(xbzrle, true), expected);
+  assert.equal(toReceiveOptions(xbzrle, true).multifd, false);
+  assert.equal(toMigrateOptions(parse(['--capability', 'xbzrle=off']), true).multifd, true);
+  assert.throws(() => migrateOptions('--xbzrle-cache-size', '8M'), { code: 'bad-option' });
+});
+
 test('the flags of both sides reach the options of the destination', () => {
   const args = '--multifd-channels 1 --multifd-compression lz4 --announce-step 7 --stall-timeout 0'.split(
     ' ',

@@ -87,6 +87,9 @@ class Extractor {
         if (message.blockIndex !== this.#index) return undefined;
         this.#deltas.placed(message.pageIndex, endOffset - TARGET_PAGE_BYTES);
         return this.#output.page(message.pageIndex, message.data);
+      case 'ram-compressed-page':
+        if (message.blockIndex === this.#index) this.#deltas.compressed(message.pageIndex);
+        return undefined;
       case 'ram-zero':
         if (message.blockIndex !== this.#index) return undefined;
         this.#deltas.zeroed(message.pageIndex);

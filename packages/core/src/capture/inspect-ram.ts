@@ -60,9 +60,12 @@ export class RamInspector {
         this.#census.record(message.blockIndex, message.pageIndex, message.data);
         return undefined;
       }
-      case 'ram-compressed-page':
-        this.#blocks![message.blockIndex]!.compressedRecords++;
+      case 'ram-compressed-page': {
+        const state = this.#blocks![message.blockIndex]!;
+        state.compressedRecords++;
+        state.deltas.compressed(message.pageIndex);
         return undefined;
+      }
       case 'ram-zero': {
         const state = this.#blocks![message.blockIndex]!;
         state.zeroRecords++;
