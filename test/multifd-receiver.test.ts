@@ -63,6 +63,7 @@ async function replay(
   for (const { conn } of fixture.connections.filter(({ kind }) => kind === 'multifd')) {
     const decompressor = await createDecompressor(CODECS[compression], backend);
     const receiver = new PacketReceiver({
+      mayPlace: () => true,
       channel: `multifd (connection ${conn})`,
       offset: MULTIFD_HANDSHAKE_BYTES,
       methodFlag: CODECS[compression].methodFlag,

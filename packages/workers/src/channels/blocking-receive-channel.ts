@@ -56,7 +56,6 @@ export class BlockingReceiveChannel {
       if (count === END) return;
       if (count === 0) continue;
       cells.count(count, 0, 0, 0);
-      if (words.sealed) receiver.seal();
       const event = receiver.filled(count);
       if (event === 'none') continue;
       cells.count(0, 1, receiver.packet.normalPages, receiver.packet.zeroPages);
@@ -113,6 +112,7 @@ export class BlockingReceiveChannel {
   /** Posts a SYNC and waits until it is released. */
   #sync(): void {
     const { cells, words } = this.#parts;
+    cells.setPlacing(false);
     const round = cells.countSync();
     words.coordinatorBell.ring();
     for (;;) {

@@ -12,6 +12,7 @@ import { Bell } from './bell.ts';
  *    16  i32     jobs whose bytes were handed to the kernel   worker
  *    20  i32     jobs that a flush waits for                  coordinator
  *    24  i32     SYNC packets read or sent                    worker
+ *    28  i32     1: pages came after the last SYNC            worker
  *    64  f64[5]  bytes, packets, normal pages, zero pages, stalled ms   worker
  *   128  ...     slots of the JobRing (senders only)
  */
@@ -23,6 +24,7 @@ export const TAKEN = 3;
 const COMPLETED = 4;
 const FLUSH_TARGET = 5;
 const SYNCS = 6;
+const PLACING = 7;
 const COUNTERS_AT = 64;
 /** Where the JobRing's slots begin. */
 export const SLOTS_AT = 128;
@@ -88,6 +90,15 @@ export class ChannelCells {
   /** SYNC packets read, or sent, since the start. */
   get syncs(): number {
     return Atomics.load(this.words, SYNCS);
+  }
+
+  /** Whether pages have been placed since the last SYNC. */
+  get isPlacing(): boolean {
+    return Atomics.load(this.words, PLACING) === 1;
+  }
+
+  setPlacing(placing: boolean): void {
+    Atomics.store(this.words, PLACING, placing ? 1 : 0);
   }
 
   countSync(): number {

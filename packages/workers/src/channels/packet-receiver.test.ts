@@ -50,12 +50,16 @@ function content(pages: number[]): Buffer {
 interface Rig {
   block: RamBlock;
   receiver: PacketReceiver;
+  /** From now on no page may be placed. */
+  seal(): void;
   feed(bytes: Uint8Array, cut?: (left: number) => number): PacketEvent[];
 }
 
 async function rig(compression: MultifdCompression = 'none', blocks = true): Promise<Rig> {
   const block = RamBlock.allocate('pc.ram', 600 * PAGE);
+  let sealed = false;
   const receiver = new PacketReceiver({
+    mayPlace: () => !sealed,
     channel: 'multifd 1',
     offset: HANDSHAKE,
     methodFlag: CODECS[compression].methodFlag,
@@ -75,7 +79,10 @@ async function rig(compression: MultifdCompression = 'none', blocks = true): Pro
     }
     return events;
   };
-  return { block, receiver, feed };
+  const seal = () => {
+    sealed = true;
+  };
+  return { block, receiver, seal, feed };
 }
 
 function range(first: number, count: number): number[] {
@@ -229,7 +236,7 @@ test('pages before the block list or after the last sync are refused', async () 
   assert.equal(caught(() => early.feed(packet([1]))).code, 'sync-mismatch');
   const late = await rig();
   late.feed(packet([1]));
-  late.receiver.seal();
+  late.seal();
   late.feed(packet([]));
   assert.equal(caught(() => late.feed(packet([2]))).code, 'sync-mismatch');
   assertPages(late.block, [1]);

@@ -36,6 +36,8 @@ export interface PacketReceiverOptions {
   readonly decompressor: PageDecompressor | undefined;
   /** The caller reads raw pages itself, all of a payload at once: `rawPages` instead of `space`. */
   readonly scatter?: boolean;
+  /** Asked before a packet's first page is touched; false once the guest's memory is complete. */
+  mayPlace(): boolean;
 }
 
 /**
@@ -51,7 +53,6 @@ export class PacketReceiver {
   readonly #scratch: Buffer;
   readonly #packet = createMultifdPacket();
   #blocks: ReadonlyMap<string, BlockView> | undefined;
-  #sealed = false;
   #block: BlockView | undefined;
   /**
    * Bytes of the channel so far, and of them those before the current packet. Not fields: at 2 GiB their type would
@@ -107,11 +108,6 @@ export class PacketReceiver {
   /** The blocks that pages go to; a packet with pages before this is an error. */
   setBlocks(blocks: readonly BlockView[]): void {
     this.#blocks = new Map(blocks.map((block) => [block.name, block]));
-  }
-
-  /** From now on a packet with pages is an error: the guest's memory is complete. */
-  seal(): void {
-    this.#sealed = true;
   }
 
   /** The memory for the next bytes; never empty. Undefined when they are raw pages for the caller to place. */
@@ -194,10 +190,10 @@ export class PacketReceiver {
 
   #findBlock(): BlockView {
     const { blockName } = this.#packet;
-    if (this.#block?.name === blockName && !this.#sealed) return this.#block;
-    if (this.#sealed) {
+    if (!this.#options.mayPlace()) {
       throw this.#error('sync-mismatch', 'a packet with pages after the last of them', { found: 'pages' });
     }
+    if (this.#block?.name === blockName) return this.#block;
     if (this.#blocks === undefined) {
       throw this.#error('sync-mismatch', 'a packet with pages before the list of RAM blocks', {
         found: 'pages',

@@ -66,7 +66,6 @@ export class ReceiveChannel {
     cells.count(count, 0, 0, 0);
     if (words.cancelled) return false;
     try {
-      if (words.sealed) receiver.seal();
       const event = receiver.filled(count);
       if (event === 'none') return true;
       cells.count(0, 1, receiver.packet.normalPages, receiver.packet.zeroPages);
@@ -81,9 +80,11 @@ export class ReceiveChannel {
 
   /** Posts a SYNC. Returns whether it is released already; otherwise reading goes on when it is. */
   #sync(): boolean {
-    const round = this.#parts.cells.countSync();
-    this.#parts.words.coordinatorBell.ring();
-    if (this.#parts.words.released >= round) {
+    const { cells, words } = this.#parts;
+    cells.setPlacing(false);
+    const round = cells.countSync();
+    words.coordinatorBell.ring();
+    if (words.released >= round) {
       this.#takeBlocks();
       return true;
     }

@@ -221,6 +221,17 @@ bothWays('pages that come after the last sync are an error and are not written',
   assert.ok(there.block.bytes.every((byte) => byte === 0));
 });
 
+bothWays('memory that pages still come to is not taken for complete', async () => {
+  const there = await destination(1);
+  await firstSync(there);
+  // The head of a packet, and a part of its page.
+  there.sockets[0]!.write(pagePacket(1).subarray(0, -1000));
+  while (there.receiver.stats()[0]!.bytes < 64 + 2 * 1344) await delay(2);
+  await delay(20);
+  assert.throws(() => there.receiver.seal(), { code: 'sync-mismatch', channel: 'multifd 0' });
+  await there.receiver.abort(new Error('done'));
+});
+
 bothWays('sync points that are not those of the main stream are an error', async () => {
   const never = await destination(1);
   assert.throws(() => never.receiver.seal(), { code: 'sync-mismatch', channel: 'multifd 0' });

@@ -48,6 +48,11 @@ export default async function receiveChannel(task: ReceiveTask): Promise<Channel
       methodFlag: codec.methodFlag,
       decompressor,
       scatter: calls !== undefined,
+      mayPlace: () => {
+        // In this order: see `ThreadedPageReceiver.seal`.
+        cells.setPlacing(true);
+        return !words.sealed;
+      },
     });
     cells.count(MULTIFD_HANDSHAKE_BYTES, 0, 0, 0);
     const parts = { channel: task.name, receiver, cells, words, blocks: task.blocks };

@@ -127,6 +127,10 @@ class ThreadedPageReceiver implements PageReceiver<Socket>, WarmUp {
     this.#pool.words.release(this.#rounds);
   }
 
+  /**
+   * A channel says that it places pages and then looks whether it may; here it is the other way round. So whoever
+   * places a page after this is refused there, and whoever began before is seen here: no page changes any more.
+   */
   seal(): void {
     for (const [channel, { syncs, bytes }] of this.#cells.entries()) {
       if (syncs === this.#rounds && syncs > 0) continue;
@@ -142,6 +146,13 @@ class ThreadedPageReceiver implements PageReceiver<Socket>, WarmUp {
       );
     }
     this.#pool.words.seal();
+    for (const [channel, { isPlacing, bytes }] of this.#cells.entries()) {
+      if (!isPlacing) continue;
+      throw new MigrationError('sync-mismatch', 'pages came behind the last sync of the main stream', {
+        channel: `multifd ${channel}`,
+        offset: bytes,
+      });
+    }
   }
 
   /**
