@@ -119,7 +119,10 @@ export class DirectMainPages implements MainPageWriter {
     this.#lastBlock = blockIndex;
     const start = this.#headBytes;
     const headEnd = encodePageHeader(this.#heads, start, name, page, flags);
-    const end = headEnd + body.copy(this.#heads, headEnd, bodyAt, bodyAt + length);
+    const end = headEnd + length;
+    // A call out of JavaScript is not worth it for the one byte of a zero page.
+    if (length === 1) this.#heads[headEnd] = body[bodyAt]!;
+    else if (length > 0) body.copy(this.#heads, headEnd, bodyAt, bodyAt + length);
     this.recordBytes += end - start;
     this.#vector.add(this.#headsAddress + start, end - start);
     this.#blockOf[this.#records] = blockIndex;
