@@ -29,6 +29,7 @@ export {
   BuiltinMachineTarget,
   type BuiltinMachineTargetOptions,
   type CheckReport,
+  createWriteTracking,
   type DeviceState,
   type Guest,
   type GuestMemory,
@@ -37,6 +38,8 @@ export {
   type NetworkBackend,
   type NicOptions,
   RunControl,
+  WriteBarrier,
+  type WriteTrackingMemory,
 } from '@pageferry/core/guest';
 export { QmpClient, type QmpClientOptions, QmpError, QmpServer } from '@pageferry/core/qmp';
 export {

@@ -80,7 +80,7 @@ export class BackgroundSnapshot {
       signal.throwIfAborted();
       this.#tracker.begin();
       await guest.resume();
-      stats.guestResumed();
+      stats.guestResumed(guest.running);
       while (!pages.done) {
         await pages.writePart(PART_LIMIT_MS);
         stats.measure();

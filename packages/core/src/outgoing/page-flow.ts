@@ -4,6 +4,7 @@ import type { CompressThreads, PageSender } from '../page-channels.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import type { DeviceSection } from '../wire/messages.ts';
 import { encodeEos, encodeMultifdFlush } from '../wire/ram-records.ts';
+import { Breath } from './breath.ts';
 import { CompressedPages } from './compressed-pages.ts';
 import { MainPages, type MainPageWriter } from './main-pages.ts';
 import type { MainStreamWriter } from './main-stream.ts';
@@ -33,8 +34,6 @@ interface PageFlowParts {
 const MAIN_BATCH_PAGES = 64;
 /** The word that ends a section of RAM. */
 const EOS_BYTES = 8;
-/** How long the event loop may be held, ms. */
-const BREATH_MS = 20;
 
 /**
  * Moves pages from the bitmap to where they travel (page channels or main channel), inside RAM sections,
@@ -53,10 +52,11 @@ export class PageFlow {
   readonly #parts: PageFlowParts;
   readonly #batch: Uint32Array;
   readonly #batchPages: number;
-  #nextBreathMs = 0;
+  readonly #breath: Breath;
 
   constructor(parts: PageFlowParts) {
     this.#parts = parts;
+    this.#breath = new Breath(parts.signal);
     const pages = parts.mainPages ?? new MainPages(parts.channel, parts.ram.blocks);
     this.xbzrle = parts.live.xbzrle ? new XbzrlePages(pages, parts.ram, parts.live) : undefined;
     this.main = this.xbzrle ?? pages;
@@ -112,7 +112,7 @@ export class PageFlow {
         break;
       }
       await this.#send(ram.blockIndex, count);
-      await this.#breathe();
+      await this.#breath.take();
       if (performance.now() >= deadline) break;
     }
     this.wordBytes += EOS_BYTES;
@@ -128,7 +128,7 @@ export class PageFlow {
     for (let round = 0; round < 2; round++) {
       for (let count = this.#next(); count > 0; count = this.#next()) {
         await this.#send(ram.blockIndex, count);
-        await this.#breathe();
+        await this.#breath.take();
       }
       // One round in any case: device state must not be loaded before the last page is in place.
       await this.#syncPerPass();
@@ -216,13 +216,5 @@ export class PageFlow {
   async #wait(done: Promise<void>): Promise<void> {
     await done;
     this.#parts.signal.throwIfAborted();
-  }
-
-  /** A fast peer takes everything at once: the event loop gets its turn all the same. */
-  async #breathe(): Promise<void> {
-    if (performance.now() < this.#nextBreathMs) return;
-    await new Promise((resolve) => setImmediate(resolve));
-    this.#parts.signal.throwIfAborted();
-    this.#nextBreathMs = performance.now() + BREATH_MS;
   }
 }

@@ -4,6 +4,7 @@ import { isZeroPage } from '../memory/zero-page.ts';
 import type { ByteChannel } from '../transport/byte-channel.ts';
 import { type DeviceSection, RamFlag } from '../wire/messages.ts';
 import { encodeEos } from '../wire/ram-records.ts';
+import { Breath } from './breath.ts';
 import { MainPages } from './main-pages.ts';
 import type { MainStreamWriter } from './main-stream.ts';
 
@@ -23,8 +24,6 @@ const BATCH_PAGES = 32;
 const URGENT_PAGES = 64;
 /** How often copies that a vCPU is still making are looked for, ms. */
 const POLL_MS = 1;
-/** How long the event loop may be held, ms. */
-const BREATH_MS = 20;
 
 /** Moves every page of a running guest to the main channel once, as it was when `tracker` began. */
 export class SnapshotPages {
@@ -36,10 +35,11 @@ export class SnapshotPages {
   readonly #batch = new Uint32Array(BATCH_PAGES);
   /** Pages that are not sent yet. */
   #left: number;
-  #nextBreathMs = 0;
+  readonly #breath: Breath;
 
   constructor(parts: SnapshotPagesParts) {
     this.#parts = parts;
+    this.#breath = new Breath(parts.signal);
     // It copies each page, so that the guest may write it at once.
     this.main = new MainPages(parts.channel, parts.blocks);
     this.#left = parts.blocks.reduce((sum, { pageCount }) => sum + pageCount, 0);
@@ -74,7 +74,7 @@ export class SnapshotPages {
       if (urgent + claimed === 0) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       await channel.drained();
       signal.throwIfAborted();
-      await this.#breathe();
+      await this.#breath.take();
     }
     await this.#endSection();
   }
@@ -104,12 +104,5 @@ export class SnapshotPages {
     }
     tracker.release(this.#batch, count);
     return count;
-  }
-
-  async #breathe(): Promise<void> {
-    if (performance.now() < this.#nextBreathMs) return;
-    await new Promise((resolve) => setImmediate(resolve));
-    this.#parts.signal.throwIfAborted();
-    this.#nextBreathMs = performance.now() + BREATH_MS;
   }
 }

@@ -122,10 +122,10 @@ export class OutgoingStats {
     this.#stoppedAtBytes ??= this.#ramBytes();
   }
 
-  /** The guest of a background snapshot runs on. */
-  guestResumed(): void {
+  /** The guest of a background snapshot is as before its stop. */
+  guestResumed(guestRuns: boolean): void {
     this.#resumedMs = performance.now();
-    this.#resumedAtBytes = this.#ramBytes();
+    if (guestRuns) this.#resumedAtBytes = this.#ramBytes();
   }
 
   guestHandedOver(): void {
