@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { QmpClient } from '@pageferry/core/qmp';
 import { parseUri, type SocketAddress } from '@pageferry/core/transport';
 import { TemporaryFolder } from './lib/capture-files.ts';
@@ -53,6 +54,21 @@ test('serve: a machine under QMP, until quit', async (t) => {
   assert.equal(result.code, 0, result.stderr);
   const lines = jsonLines(result.stdout).map(({ event, name }) => name ?? event);
   assert.deepEqual(lines, ['listening', 'RESUME', 'STOP', 'SHUTDOWN']);
+});
+
+test('serve: the monitor for people says and does the same', async (t) => {
+  const { client } = await serve(t, ...SMALL, '--qemu-version', '7.2', '-S');
+  const hmp = (line: string) => client.execute('human-monitor-command', { 'command-line': line });
+  assert.equal(await hmp('migrate_set_parameter max-bandwidth 3'), '');
+  assert.equal((await client.execute('query-migrate-parameters'))['max-bandwidth'], 3 << 20);
+  assert.match(await hmp('info migrate_parameters'), /^max-bandwidth: 3145728 bytes\/second\r$/m);
+  assert.match(await hmp('migrate_set_parameter announce-step 0'), /^Error: announce-step .*\r\n$/);
+  assert.match(await hmp('migrate_set_capability x-colo on'), /^Error: capability x-colo is not supported/);
+  assert.equal(await hmp('info status'), 'VM status: paused (prelaunch)\r\n');
+  await hmp('migrate -d tcp:127.0.0.1:1');
+  const failed = async () => (await client.execute('query-migrate')).status === 'failed';
+  while (!(await failed())) await sleep(10);
+  assert.match(await hmp('info migrate'), /^globals:\r\n(.*\r\n)+Migration status: failed \(.*\)\r\n/);
 });
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {

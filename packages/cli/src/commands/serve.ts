@@ -5,6 +5,7 @@ import {
   MigrationSettings,
   parseQemuVersion,
   type QemuVersion,
+  type SettingsLimits,
 } from '@pageferry/core/control/schema';
 import { BuiltinMachine, BuiltinMachineTarget, type NetworkBackend } from '@pageferry/core/guest';
 import { QmpServer, type RunState } from '@pageferry/core/qmp';
@@ -12,6 +13,7 @@ import { parseUri, type SocketAddress } from '@pageferry/core/transport';
 import { openNetworkBackend } from '@pageferry/workers';
 import {
   capturedRunState,
+  HELD_GUEST_LIMITS,
   heldTarget,
   Monitor,
   type MonitoredGuest,
@@ -19,6 +21,7 @@ import {
   machineTarget,
   monitoredCapture,
   monitoredMachine,
+  settingsLimits,
 } from '@pageferry/workers/monitor';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Context } from '../context.ts';
@@ -91,7 +94,7 @@ async function run(flags: ServeFlags, { output, signal, version }: Context): Pro
     settings: new MigrationSettings({
       version: qemuVersion,
       side: 'guest' in machine ? 'source' : 'destination',
-      limits: { unavailable: unavailableTo(machine, flags) },
+      limits: limitsOf(machine, flags),
     }),
     package: `pageferry ${version}`,
     name,
@@ -130,10 +133,9 @@ async function run(flags: ServeFlags, { output, signal, version }: Context): Pro
 }
 
 /** Capabilities that the guest lacks, or the one that will come. */
-function unavailableTo(machine: MonitorOptions['machine'], { guest: spec }: ServeFlags) {
-  const tracked =
-    'guest' in machine ? machine.guest.guest.memory.writeTracking !== undefined : spec !== undefined;
-  return tracked ? {} : { 'background-snapshot': "the guest's writes cannot be tracked" };
+function limitsOf(machine: MonitorOptions['machine'], { guest: spec }: ServeFlags): SettingsLimits {
+  if ('guest' in machine) return settingsLimits(machine.guest.guest);
+  return spec === undefined ? HELD_GUEST_LIMITS : {};
 }
 
 /** The guest or what waits for one. */

@@ -7,4 +7,5 @@ export {
   monitoredCapture,
   monitoredMachine,
 } from './guest.ts';
+export { HELD_GUEST_LIMITS, settingsLimits } from './limits.ts';
 export { Monitor, type MonitorEnd, type MonitorOptions } from './monitor.ts';

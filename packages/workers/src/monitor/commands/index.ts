@@ -2,6 +2,7 @@ import type { QmpCommand } from '@pageferry/core/qmp';
 import type { Monitor } from '../monitor.ts';
 import { machineCommands } from './machine.ts';
 import { migrationCommands } from './migration.ts';
+import { peopleCommands } from './people.ts';
 import { settingsCommands } from './settings.ts';
 
 /** Every command of a monitor, those that QEMU's release has. */
@@ -10,6 +11,7 @@ export function monitorCommands(monitor: Monitor): ReadonlyMap<string, QmpComman
     Object.entries({
       ...machineCommands(monitor),
       ...settingsCommands(monitor),
+      ...peopleCommands(monitor),
       ...migrationCommands(monitor),
     }),
   );
