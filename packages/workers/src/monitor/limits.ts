@@ -3,7 +3,7 @@ import type { Guest } from '@pageferry/core/guest';
 import { compatOf, machineVersion } from '@pageferry/core/wire';
 
 const NO_THROTTLE = "the guest's vCPUs cannot be throttled";
-const NO_TRACKING = "the guest's writes cannot be held back";
+const NO_TRACKING = "the guest's writes cannot be tracked";
 
 /** Of a destination that holds whatever guest comes; what only a source looks at is told when it becomes one. */
 export const HELD_GUEST_LIMITS: SettingsLimits = { unavailable: { 'background-snapshot': NO_TRACKING } };
