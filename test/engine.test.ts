@@ -437,3 +437,32 @@ test('wait-unplug: a guest that does not let go fails the migration', async () =
   assert.deepEqual(guest.calls, ['unplug hostdev0', 'replug hostdev0']);
   await reception.result.catch(() => {});
 });
+
+test('cancel and retry: a guest that wrote meanwhile arrives whole', async () => {
+  for (const options of [{}, MULTIFD]) {
+    const guest = new TestGuest();
+    let value = 1;
+    const writer = setInterval(() => guest.write(Math.floor(Math.random() * 300), value++ & 0xff), 1);
+    for (const pauseBeforeSwitchover of [false, true]) {
+      const reception = receive('tcp:127.0.0.1:0', { ...options, guest: new TestTarget() });
+      const migration = migrate(guest, await reception.listening, {
+        ...options,
+        pauseBeforeSwitchover,
+        maxBandwidthBytesPerSecond: pauseBeforeSwitchover ? 0 : 200_000,
+      });
+      await until(migration, pauseBeforeSwitchover ? 'pre-switchover' : 'active');
+      migration.cancel();
+      await fails(migration.result, 'cancelled');
+      assert.ok(guest.control.running);
+      await reception.result.catch(() => {});
+    }
+    const target = new TestTarget();
+    const reception = receive('tcp:127.0.0.1:0', { ...options, guest: target });
+    const migration = migrate(guest, await reception.listening, options);
+    await Promise.all([migration.result, reception.result]);
+    clearInterval(writer);
+    for (const [index, block] of guest.blocks.entries()) {
+      assert.ok(Buffer.from(block.bytes).equals(Buffer.from(target.blocks[index]!.bytes)), block.idstr);
+    }
+  }
+});

@@ -252,6 +252,68 @@ test('a broken page channel fails the migration', async () => {
   assert.ok(guest.control.running);
 });
 
+/** What happened, in order: the guest's calls, and the events but for the passes while it ran. */
+function inOrder({ guest, outgoing, events }: ReturnType<typeof setUp>): string[] {
+  const order: string[] = [];
+  for (const call of ['inactivate', 'saveDeviceState', 'activate'] as const) {
+    const original = guest[call].bind(guest);
+    guest[call] = (() => {
+      order.push(...told(events.splice(0)), call);
+      return original();
+    }) as never;
+  }
+  outgoing.run().catch(() => {});
+  return order;
+}
+
+function told(events: readonly MigrationEvent[]): string[] {
+  const words = events.map((event) => (event.event === 'MIGRATION' ? event.data.status : event.event));
+  return words.slice(Math.max(0, words.lastIndexOf('active')));
+}
+
+test('disks are given up between the stop and the last pages, and taken back before the guest runs', async () => {
+  const setup = setUp();
+  setup.target.loadError = new Error('no');
+  const order = inOrder(setup);
+  await assert.rejects(setup.incoming.run());
+  while (!setup.guest.control.running) await new Promise((resolve) => setTimeout(resolve, 1));
+  order.push(...told(setup.events));
+  const passes = order.filter((word) => word === 'MIGRATION_PASS').length;
+  assert.ok(passes >= 1);
+  assert.deepEqual(
+    order.filter((word, i) => word !== 'MIGRATION_PASS' || order[i - 1] === 'inactivate'),
+    [
+      ...['active', 'STOP', 'device', 'inactivate', 'MIGRATION_PASS'],
+      ...['saveDeviceState', 'failed', 'activate', 'RESUME'],
+    ],
+  );
+});
+
+test('disks that cannot be given up are taken back', async () => {
+  const { guest, outgoing, incoming } = setUp();
+  guest.inactivate = async () => {
+    throw new Error('a write failed');
+  };
+  incoming.run().catch(() => {});
+  await assert.rejects(outgoing.run(), { code: 'guest-failed', message: /disks: a write failed/ });
+  assert.deepEqual(guest.calls, ['activate']);
+  assert.ok(guest.control.running);
+});
+
+test('a guest that cannot take its disks back is not started', async () => {
+  const { guest, target, outgoing, incoming, events } = setUp();
+  target.loadError = new Error('no');
+  guest.activate = async () => {
+    throw new Error('the image is locked');
+  };
+  incoming.run().catch(() => {});
+  const message = /SHUT 1.*; the guest could not take its disks back and stays stopped: the image is locked/;
+  await assert.rejects(outgoing.run(), { code: 'destination-failed', message });
+  assert.ok(!guest.control.running);
+  assert.ok(!events.some(({ event }) => event === 'RESUME'));
+  assert.match(outgoing.progress().errorDesc ?? '', message);
+});
+
 test('nothing moves: stall-timeout', async () => {
   const { guest, near, outgoing, incoming } = setUp({ options: { stallTimeoutMs: 100 } });
   near.stuck = true;
