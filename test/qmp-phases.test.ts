@@ -22,7 +22,7 @@ import { Served } from './lib/served.ts';
 /** Writes more than the slow migrations of the observation send. */
 const GUEST = ['--guest', 'builtin,size=16M,dirty-rate=64M'];
 const DEAD_URI = 'tcp:127.0.0.1:1';
-const LIMIT = { timeout: 90_000 };
+const LIMIT = { timeout: 120_000 };
 
 async function servedPair(version: QemuVersion, ...options: { source?: string[]; destination?: string[] }[]) {
   const { source = [], destination = [] } = options[0] ?? {};

@@ -10,6 +10,7 @@ import type {
 } from '@pageferry/core/qmp';
 import { formatUuid } from '@pageferry/core/wire';
 import { monitorCommands } from './commands/index.ts';
+import { DirtyRates } from './dirty-rate.ts';
 import type { MonitoredGuest, MonitoredTarget } from './guest.ts';
 import { Incoming } from './incoming.ts';
 import { Machine } from './machine.ts';
@@ -46,6 +47,7 @@ export class Monitor {
   readonly outgoing: Outgoing;
   /** Absent when the machine had its guest from the start. */
   readonly incoming: Incoming | undefined;
+  readonly dirtyRates: DirtyRates;
   readonly commands: ReadonlyMap<string, QmpCommand>;
   /** Resolves when the machine is to end: by `quit`, by `end`, or because its guest did not arrive. */
   readonly ended: Promise<MonitorEnd>;
@@ -66,6 +68,7 @@ export class Monitor {
         : Machine.awaitingGuest(machine.paused, this.release, emit);
     const parts = { machine: this.machine, settings, release: this.release, emit, emitAlways, log };
     this.outgoing = new Outgoing(parts);
+    this.dirtyRates = new DirtyRates(this.machine, this.release, log);
     if ('target' in machine) {
       const failed = (error: MigrationError) => this.#end.resolve({ error });
       this.incoming = new Incoming({ ...parts, target: machine.target, failed });
@@ -99,6 +102,8 @@ export class Monitor {
   /** The answer of query-migrate: the source's side, once there has been a migration. */
   async migrationInfo(): Promise<MigrationInfo> {
     const info = (await this.outgoing.info()) ?? (await this.incoming?.info()) ?? {};
+    const blockers = this.machine.guest?.guest.blockers?.() ?? [];
+    if (blockers.length > 0 && this.release.blockedReasons) info['blocked-reasons'] = blockers;
     return info;
   }
 
@@ -112,6 +117,7 @@ export class Monitor {
   /** Cancels what is under way, and lets go of the guest. */
   async close(): Promise<void> {
     await Promise.all([this.outgoing.close(), this.incoming?.close()]);
+    this.dirtyRates.close();
     await this.machine.close();
   }
 

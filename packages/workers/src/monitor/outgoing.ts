@@ -71,9 +71,6 @@ export class Outgoing {
     // The last one has said how it ended, and is about to let go of the guest.
     await this.#migration?.result.catch(() => {});
     const begun = Promise.withResolvers<void>();
-    this.#begun = false;
-    this.#paused = false;
-    this.#refused = undefined;
     const migration = migrate(machine.guest!.guest, formatUri(address), {
       ...options,
       onEvent: (event) => {
@@ -84,6 +81,9 @@ export class Outgoing {
         this.#take(event);
       },
     });
+    this.#begun = false;
+    this.#paused = false;
+    this.#refused = undefined;
     this.#migration = migration;
     migration.result.then(
       ({ warnings }) => {

@@ -11,12 +11,18 @@ export interface Release {
   readonly errorAlways: boolean;
   /** A guest that was stopped already has the same state again after a failure; before it is `postmigrate`. */
   readonly restoresState: boolean;
+  /** `query-migrate` tells the migration blockers. */
+  readonly blockedReasons: boolean;
   /** `query-status` has `singlestep`. */
   readonly singlestep: boolean;
   /** `ram.skipped`, always 0. */
   readonly skipped: boolean;
-  /** `migrate` and `migrate-incoming` take `channels`; `calc-dirty-rate` takes a unit. */
+  /** `migrate` and `migrate-incoming` take `channels`. */
   readonly channels: boolean;
+  /** `calc-dirty-rate` and `query-dirty-rate` take a unit. */
+  readonly dirtyRateUnit: boolean;
+  /** vCPUs can have dirty limits. */
+  readonly dirtyLimits: boolean;
   /** `migrate-incoming` takes `exit-on-error`. */
   readonly exitOnError: boolean;
   /** `migrate` takes `blk` and `inc`. */
@@ -33,9 +39,12 @@ export function releaseOf(version: QemuVersion): Release {
     incomingSetup: from('9.1'),
     errorAlways: from('8.2'),
     restoresState: from('9.0'),
+    blockedReasons: from('6.0'),
     singlestep: !from('9.0'),
     skipped: !from('9.1'),
     channels: from('8.2'),
+    dirtyRateUnit: from('8.2'),
+    dirtyLimits: from('7.1'),
     exitOnError: from('9.1'),
     blockMigration: !from('9.1'),
     unknownSchemeFails: !from('8.2'),

@@ -1,5 +1,6 @@
 import type { QmpCommand } from '@pageferry/core/qmp';
 import type { Monitor } from '../monitor.ts';
+import { guestCommands } from './guest.ts';
 import { machineCommands } from './machine.ts';
 import { migrationCommands } from './migration.ts';
 import { peopleCommands } from './people.ts';
@@ -13,6 +14,7 @@ export function monitorCommands(monitor: Monitor): ReadonlyMap<string, QmpComman
       ...settingsCommands(monitor),
       ...peopleCommands(monitor),
       ...migrationCommands(monitor),
+      ...guestCommands(monitor),
     }),
   );
 }

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { MigrationError } from '@pageferry/core';
+import { z } from 'zod';
+import { command } from './command.ts';
+
+const ADDRESS = z.union([
+  z.strictObject({ transport: z.literal('file'), filename: z.string() }),
+  z.strictObject({ transport: z.literal('exec'), args: z.array(z.string()) }),
+]);
+const sample = command(
+  { uri: z.string(), state: z.enum(['a', 'b']).optional(), n: z.int().optional(), addr: ADDRESS.optional() },
+  (args) => args,
+);
+
+test('arguments are read, and what is wrong with them is told in the words of QEMU', async () => {
+  assert.deepEqual(await sample.run({ uri: 'x', n: 3 }), { uri: 'x', n: 3 });
+  for (const [args, desc] of [
+    [{}, "Parameter 'uri' is missing"],
+    [{ uri: 5 }, "Invalid parameter type for 'uri', expected: string"],
+    [{ uri: 'x', n: 1.5 }, "Invalid parameter type for 'n', expected: integer"],
+    [{ uri: 'x', n: '1' }, "Invalid parameter type for 'n', expected: integer"],
+    [{ uri: 'x', y: 1 }, "Parameter 'y' is unexpected"],
+    [{ uri: 5, y: 1 }, "Invalid parameter type for 'uri', expected: string"],
+    [{ uri: 'x', state: 'c' }, "Parameter 'state' does not accept value 'c'"],
+    [{ uri: 'x', addr: { transport: 'file' } }, "Parameter 'addr.filename' is missing"],
+    [
+      { uri: 'x', addr: { transport: 'exec', args: [1] } },
+      "Invalid parameter type for 'addr.args.0', expected: string",
+    ],
+    [{ uri: 'x', addr: { transport: 'exec', args: [], z: 1 } }, "Parameter 'addr.z' is unexpected"],
+  ] as const) {
+    await assert.rejects(async () => sample.run(args), { name: 'QmpError', class: 'GenericError', desc });
+  }
+});
+
+test('nothing becomes an empty object, a MigrationError an answer, a defect stays one', async () => {
+  assert.deepEqual(await command({}, () => undefined).run({}), {});
+  const failing = (error: Error) => async () =>
+    command({}, () => {
+      throw error;
+    }).run({});
+  await assert.rejects(failing(new MigrationError('bad-state', 'not now')), {
+    name: 'QmpError',
+    desc: 'not now',
+  });
+  await assert.rejects(failing(new TypeError('defect')), { name: 'TypeError' });
+});
