@@ -1,12 +1,13 @@
 import type { MigrationError } from '@pageferry/core';
 import type { MigrationSettings } from '@pageferry/core/control/schema';
-import type {
-  MigrationInfo,
-  QmpCommand,
-  QmpCommands,
-  QmpEvent,
-  QmpVersion,
-  RunState,
+import {
+  type MigrationInfo,
+  type QmpCommand,
+  type QmpCommands,
+  QmpError,
+  type QmpEvent,
+  type QmpVersion,
+  type RunState,
 } from '@pageferry/core/qmp';
 import { formatUuid } from '@pageferry/core/wire';
 import { monitorCommands } from './commands/index.ts';
@@ -96,7 +97,11 @@ export class Monitor {
     command: C,
     args: QmpCommands[C]['arguments'],
   ): Promise<QmpCommands[C]['return']> {
-    return (await this.commands.get(command)!.run(args)) as QmpCommands[C]['return'];
+    const known = this.commands.get(command);
+    if (known === undefined) {
+      throw new QmpError(`The command ${command} has not been found`, 'CommandNotFound');
+    }
+    return (await known.run(args)) as QmpCommands[C]['return'];
   }
 
   /** The answer of query-migrate: the source's side, once there has been a migration. */
