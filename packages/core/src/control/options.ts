@@ -96,7 +96,8 @@ export interface MigrateOptions extends CommonOptions {
   pauseBeforeSwitchover?: boolean;
   /**
    * Capability `background-snapshot`: RAM and devices are sent as they are at the start, while the guest runs on here.
-   * Takes a guest with write tracking, such as the built-in machine; `returnPath` is off with it.
+   * Takes a guest with write tracking, such as the built-in machine. `returnPath` is off with it, and as in QEMU no
+   * bandwidth limit holds.
    */
   backgroundSnapshot?: boolean;
   /**

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import { RunControl } from './run-control.ts';
-import { createWriteTracking, endWriteTracking, WriteTracker } from './write-tracking.ts';
+import { createWriteTracking, endWriteTracking, WriteBarrier, WriteTracker } from './write-tracking.ts';
 
 const PAGES = 6000;
 const WORDS = TARGET_PAGE_BYTES / 4;
@@ -150,6 +150,25 @@ test('a snapshot that is given up holds nobody, and the next one is whole', {
   const { saved } = await saveAll(tracker, blocks, () => delay(0));
   tracker.end();
   assert.ok(saved[1]!.equals(expected[1]!));
+});
+
+test('blocks that are not saved are left alone', () => {
+  const blocks = ['kept', 'saved'].map((idstr) => RamBlock.allocate(idstr, 100 * TARGET_PAGE_BYTES));
+  const tracking = createWriteTracking(blocks);
+  const tracker = new WriteTracker(tracking, blocks);
+  tracker.begin((index) => index === 1);
+  const pages = new Uint32Array(1000);
+  assert.equal(tracker.claim(pages), 100);
+  assert.equal(tracker.blockIndex, 1);
+  tracker.release(pages, 100);
+  assert.equal(tracker.claim(pages), 0);
+  const barrier = new WriteBarrier(tracking, tracking.blocks[0]!, blocks[0]!, { mayRun: () => true });
+  assert.ok(barrier.beforeWrite(7));
+  assert.equal(
+    tracker.takeUrgent(1, () => assert.fail('nothing was to be copied')),
+    0,
+  );
+  tracker.end();
 });
 
 test('tracking memory of other blocks is refused', () => {

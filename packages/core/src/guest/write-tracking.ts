@@ -195,16 +195,18 @@ export class WriteTracker {
 
   /**
    * Makes every page pending. The guest must stand still.
+   * @param isSaved whether the pages of a block are saved at all; those of another may be written at any time
    * @throws MigrationError `bad-option` when another snapshot of it is being taken
    */
-  begin(): void {
+  begin(isSaved: (blockIndex: number) => boolean = () => true): void {
     const words = this.#words;
     if (Atomics.load(words, ACTIVE) !== 0)
       throw new MigrationError('bad-option', 'a snapshot of this guest is being taken already');
     this.#given = 0;
-    for (const { pending, claimed } of this.#bits) {
+    for (const [index, { pending, claimed }] of this.#bits.entries()) {
       claimed.clearAll();
-      pending.setAll();
+      if (isSaved(index)) pending.setAll();
+      else pending.clearAll();
     }
     Atomics.store(words, TAKEN, 0);
     for (let slot = 0; slot < SLOT_COUNT; slot++) Atomics.store(words, FIRST_SLOT + slot * SLOT_WORDS, slot);

@@ -41,6 +41,10 @@ export class BackgroundSnapshot {
     this.#tracker = new WriteTracker(writeTracking, blocks);
   }
 
+  #isSent = (blockIndex: number): boolean => {
+    return !(this.#control.live.ignoreShared && this.#blocks[blockIndex]!.shared);
+  };
+
   /** Writes the setup sections behind the stream's header. */
   async begin(channel: ByteChannel, stream: MainStreamWriter, switches: ProtocolSwitches): Promise<void> {
     const { signal, stats, live } = this.#control;
@@ -48,6 +52,7 @@ export class BackgroundSnapshot {
     this.#stream = stream;
     const pages = new SnapshotPages({
       blocks: this.#blocks,
+      isSent: this.#isSent,
       channel,
       stream,
       tracker: this.#tracker,
@@ -78,7 +83,7 @@ export class BackgroundSnapshot {
       signal.throwIfAborted();
       const saved = await watch.pausedDuring(guest.saveDeviceState());
       signal.throwIfAborted();
-      this.#tracker.begin();
+      this.#tracker.begin(this.#isSent);
       await guest.resume();
       stats.guestResumed(guest.running);
       while (!pages.done) {

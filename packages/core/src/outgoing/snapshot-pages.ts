@@ -10,6 +10,8 @@ import type { MainStreamWriter } from './main-stream.ts';
 
 interface SnapshotPagesParts {
   readonly blocks: readonly RamBlock[];
+  /** Whether the pages of a block are sent; with x-ignore-shared some stay where they are. */
+  isSent(blockIndex: number): boolean;
   readonly channel: ByteChannel;
   readonly stream: MainStreamWriter;
   readonly tracker: WriteTracker;
@@ -42,7 +44,8 @@ export class SnapshotPages {
     this.#breath = new Breath(parts.signal);
     // It copies each page, so that the guest may write it at once.
     this.main = new MainPages(parts.channel, parts.blocks);
-    this.#left = parts.blocks.reduce((sum, { pageCount }) => sum + pageCount, 0);
+    const sent = parts.blocks.filter((_, index) => parts.isSent(index));
+    this.#left = sent.reduce((sum, { pageCount }) => sum + pageCount, 0);
     this.totalBytes = this.#left * TARGET_PAGE_BYTES;
   }
 
