@@ -1,6 +1,6 @@
 import { checkInteger } from '../check-integer.ts';
 import { MigrationError } from '../error.ts';
-import { checkRanges } from './schema/range.ts';
+import { checkRanges, isPowerOfTwo } from './schema/range.ts';
 import { checkSnapshotOptions } from './snapshot-options.ts';
 
 /**
@@ -301,10 +301,6 @@ function checkXbzrle(options: ResolvedMigrateOptions): void {
   }
   if (xbzrle && multifd) throw new MigrationError('bad-option', 'multifd does not go with xbzrle');
   if (xbzrle && mappedRam) throw new MigrationError('bad-option', 'mapped-ram does not go with xbzrle');
-}
-
-function isPowerOfTwo(value: number): boolean {
-  return Number.isSafeInteger(value) && (BigInt(value) & (BigInt(value) - 1n)) === 0n;
 }
 
 function checkOneOf(name: string, value: string, allowed: readonly string[]): void {

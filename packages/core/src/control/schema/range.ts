@@ -31,3 +31,9 @@ export function checkRanges(side: Side, options: object): void {
     checkInteger(name, value as number, range.least, range.most ?? Number.MAX_SAFE_INTEGER);
   }
 }
+
+/** What the size of XBZRLE's cache must be, beside a page at least. */
+export function isPowerOfTwo(value: number | bigint): boolean {
+  const whole = typeof value === 'bigint' || Number.isSafeInteger(value) ? BigInt(value) : 0n;
+  return whole > 0n && (whole & (whole - 1n)) === 0n;
+}

@@ -19,7 +19,7 @@ import {
   type ParameterValue,
   parametersOf,
 } from './parameters.ts';
-import { rangeOf } from './range.ts';
+import { isPowerOfTwo, rangeOf } from './range.ts';
 import { checkCapabilities, checkListening, checkParameters } from './rules.ts';
 import { isRefusal, type Refusal, type Side } from './use.ts';
 import { DEFAULT_QEMU_VERSION, type QemuVersion } from './version.ts';
@@ -183,8 +183,8 @@ export class MigrationSettings {
   #checkRange(name: ParameterName, value: ParameterValue): void {
     if (name === 'xbzrle-cache-size') {
       const { pageSizeBytes = 4096 } = this.#limits;
-      const bytes = BigInt(value as number | bigint);
-      if (bytes >= pageSizeBytes && (bytes & (bytes - 1n)) === 0n) return;
+      const bytes = value as number | bigint;
+      if (bytes >= pageSizeBytes && isPowerOfTwo(bytes)) return;
       throw outOfRange(name, value, `a power of two from ${pageSizeBytes} on`);
     }
     const range = rangeOf(parameterOf(name));
