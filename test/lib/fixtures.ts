@@ -58,6 +58,8 @@ export interface Fixture {
 /** The parts of `meta.json` that tests use. */
 export interface FixtureMeta {
   readonly qemu_source: string;
+  /** The source's last `query-migrate`. */
+  readonly query_migrate_source: { readonly 'xbzrle-cache'?: Readonly<Record<string, number>> };
   readonly stream_summary: {
     readonly machine: string;
     readonly uuid: string | null;
