@@ -14,7 +14,9 @@ export {
   loadCapture,
 } from '@pageferry/core/capture';
 export type {
+  LiveParameters,
   MigrateOptions,
+  MigrationEvent,
   MigrationResult,
   MigrationStatus,
   Progress,
