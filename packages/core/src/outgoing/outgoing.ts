@@ -11,12 +11,11 @@ import { GuestThrottle } from './guest-throttle.ts';
 import { SourceLink } from './link.ts';
 import { MainStreamWriter } from './main-stream.ts';
 import { MappedRamStreamWriter } from './mapped-ram-stream.ts';
-import { Pacer } from './pacer.ts';
-import { PageFlow } from './page-flow.ts';
 import type { OutgoingParts, SourceControl } from './parts.ts';
 import { waitPatiently } from './patience.ts';
 import { iterate } from './precopy.ts';
 import { RamIteration } from './ram-iteration.ts';
+import { setUp } from './setup.ts';
 import { OutgoingStats } from './stats.ts';
 import { switchOver } from './switch-over.ts';
 import { type ProtocolSwitches, protocolSwitches } from './switches.ts';
@@ -144,7 +143,7 @@ export class OutgoingMigration {
     const { signal } = this.#stop;
     this.#state.enter('setup');
     this.#unplug.ask();
-    const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections } = this.#parts.guest;
+    const { machine, uuid, targetPageBits, ramSectionId, memory } = this.#parts.guest;
     const switches = protocolSwitches(machine, this.#live);
     const snapshot =
       this.#live.backgroundSnapshot && new BackgroundSnapshot(this.#parts.guest, this.#control);
@@ -167,34 +166,9 @@ export class OutgoingMigration {
     }
     const ram = new RamIteration(memory, (pass) => this.#emit({ event: 'MIGRATION_PASS', data: { pass } }));
     this.#ram = ram;
-    // The header is on its way before the channels connect: a destination may wait for it to tell the
-    // main channel from the others.
-    const blocks = ram.blocks.map((block) => block.toMemory());
-    await link.open(blocks, stream.places(ram.blocks));
-    signal.throwIfAborted();
-    this.#openReturnPath(link, stream);
-
-    const { sender, compressThreads, returnPath } = link;
-    const pacer = new Pacer(this.#live);
-    const wireBytes = () => this.#stats.wireBytes();
-    const flow = new PageFlow({
-      ram,
-      channel,
-      stream,
-      switches,
-      pacer,
-      sender,
-      mainPages: sender ? undefined : this.#parts.createMainPages?.(channel, ram.blocks),
-      live: this.#live,
-      compressThreads,
-      signal,
-      wireBytes,
-    });
-    this.#stats.follow({ ram, flow, pacer, throttle }, this.#control.guest.running);
-    ram.start();
-    await flow.writeStart(earlySections ?? []);
+    const connected = await setUp(this.#control, this.#parts, link, { ram, throttle, stream, switches });
+    if (link.returnPath === undefined) this.#warnOfNoReturnPath();
     await this.#enterActive(stream);
-    const connected = { channel, stream, sender, returnPath, switches, ram, pacer, throttle, flow };
     await iterate(this.#control, connected);
     await switchOver(this.#control, connected, this.#enterPhase);
     await this.#complete();
@@ -227,11 +201,7 @@ export class OutgoingMigration {
     this.#state.enter('active');
   }
 
-  #openReturnPath(link: SourceLink, stream: MainStreamWriter): void {
-    if (this.#live.returnPath && link.channel!.duplex) {
-      link.openReturnPath(stream);
-      return;
-    }
+  #warnOfNoReturnPath(): void {
     this.#warnings.push(
       `${this.#live.returnPath ? 'this transport has' : 'there is'} no return path: ` +
         'whether the destination could load the guest is not known here',
