@@ -102,7 +102,7 @@ function lifetime({ since, removed }: { since: string; removed?: string }): stri
 function use(item: Parameter | Capability, side: Side): string {
   const option = item[side];
   if (isRefusal(option)) return option.refused.replace(/^is /, '');
-  if (option === undefined) return 'actsIn' in item && item.actsIn ? `by ${item.actsIn}` : '*no effect*';
+  if (option === undefined) return 'actsIn' in item && item.actsIn ? `in ${item.actsIn}` : '*no effect*';
   const live: readonly string[] = LIVE_PARAMETERS;
   return code(option) + (side === 'source' && live.includes(option) ? ', live' : '');
 }

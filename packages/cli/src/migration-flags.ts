@@ -114,7 +114,7 @@ function whyNot(name: string, sides: readonly Side[]): string | undefined {
   if (capability === undefined) return undefined;
   const refusal = sides.map((side) => capability[side]).find(isRefusal);
   if (refusal !== undefined) return refusal.refused;
-  if (capability.actsIn !== undefined) return `acts in ${capability.actsIn} alone`;
+  if (capability.actsIn !== undefined) return `acts in ${capability.actsIn}`;
   return `is decided by the ${sides.includes('source') ? 'destination' : 'source'}`;
 }
 

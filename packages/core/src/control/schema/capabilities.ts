@@ -12,7 +12,7 @@ import { isAlive, type Lifetime, type QemuVersion } from './version.ts';
 
 /** Every capability of QEMU 5.1 to 10.2, off by default. Plain data, like PARAMETERS. */
 export interface Capability extends Lifetime, Uses {
-  /** Does not set an option, but acts here: which part looks at it. */
+  /** Does not set an option, but acts: where. */
   readonly actsIn?: string;
   readonly about: string;
 }
@@ -105,7 +105,7 @@ export const CAPABILITIES = {
   'late-block-activate': {
     since: '3.0',
     // As in QEMU 10: on or off, it is done so. `IncomingGuest.start` takes the disks.
-    actsIn: 'the guest',
+    actsIn: 'every destination',
     about: 'the destination takes the disks only when its guest starts, which it always does',
   },
   'x-ignore-shared': {

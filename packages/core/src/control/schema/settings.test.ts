@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { MIGRATE_DEFAULTS, resolveMigrateOptions, resolveReceiveOptions } from '../options.ts';
-import { MigrationSettings, type QemuVersion } from './index.ts';
+import { MigrationSettings, parseQemuVersion, QEMU_VERSIONS, type QemuVersion } from './index.ts';
 import type { Side } from './use.ts';
 
 const settings = (side: Side = 'source', version: QemuVersion = '10.0') =>
@@ -152,4 +152,41 @@ test('limits of the guest', () => {
   assert.throws(() => source.setCapabilities(on('events')), bad(/^capability events: the guest is mute/));
   assert.equal(source.queryParameters()['zero-page-detection'], 'legacy');
   assert.equal(source.toMigrateOptions().zeroPageDetection, undefined);
+});
+
+test('what came and went with each release', () => {
+  const names = (version: QemuVersion): string[] => {
+    const asked = settings('source', version);
+    return [
+      ...Object.keys(asked.queryParameters()),
+      ...asked.queryCapabilities().map((one) => one.capability),
+    ];
+  };
+  const changes = Object.fromEntries(
+    QEMU_VERSIONS.slice(1).map((version, i) => {
+      const [now, before] = [names(version), names(QEMU_VERSIONS[i]!)];
+      const gone = before.filter((name) => !now.includes(name)).map((name) => `-${name}`);
+      return [version, [...now.filter((name) => !before.includes(name)), ...gone].join(' ')];
+    }),
+  );
+  const none = Object.fromEntries(QEMU_VERSIONS.slice(1).map((version) => [version, '']));
+  assert.deepEqual(changes, {
+    // 5.2 has block-bitmap-mapping, which is not told before it was set.
+    ...none,
+    '6.0': 'background-snapshot',
+    '7.1': 'zero-copy-send postcopy-preempt',
+    '8.1': 'x-vcpu-dirty-limit-period vcpu-dirty-limit switchover-ack dirty-limit',
+    '8.2': 'avail-switchover-bandwidth mode',
+    '9.0': 'zero-page-detection mapped-ram',
+    '9.1':
+      'direct-io -compress-level -compress-threads -compress-wait-thread -decompress-threads ' +
+      '-block-incremental -compress -block',
+    '9.2': 'multifd-qatzip-level',
+    '10.2': 'cpr-exec-command',
+  });
+  const mode = (version: QemuVersion, value: string) =>
+    settings('source', version).setParameters({ mode: value });
+  assert.throws(() => mode('9.2', 'cpr-transfer'), bad(/expected normal, cpr-reboot$/));
+  assert.throws(() => mode('10.0', 'cpr-transfer'), { code: 'unsupported' });
+  assert.throws(() => parseQemuVersion('5.0'), bad(/"5.0", expected one of 5.1, /));
 });
