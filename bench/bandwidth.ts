@@ -13,9 +13,9 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { MigrateOptions, Progress } from '@pageferry/core/control';
-import type { Guest, IncomingGuest } from '@pageferry/core/guest';
-import { DirtyBitmap, RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
 import { migrate, receive } from '@pageferry/workers';
+import { BusyGuest } from '../packages/core/src/testing/busy-guest.ts';
+import { TestTarget } from '../packages/core/src/testing/test-guests.ts';
 
 const { values } = parseArgs({
   options: {
@@ -31,7 +31,6 @@ const { values } = parseArgs({
 /** What was sent before a change of the limit is over by then. */
 const SETTLE_MS = 500;
 const SAMPLE_MS = 500;
-const DIRTY_INTERVAL_MS = 20;
 const MB = 1_000_000;
 
 interface Row {
@@ -110,50 +109,9 @@ function round(value: number): number {
   return Math.round(value * 10) / 10;
 }
 
-/** All of its pages are marked as dirty again and again; nobody writes them. */
-class BusyGuest implements Guest {
-  readonly machine = 'pc-i440fx-10.0';
-  readonly ramSectionId = 2;
-  readonly memory: Guest['memory'];
-  readonly #timer: NodeJS.Timeout;
-
-  constructor(memoryBytes: number) {
-    const block = RamBlock.allocate('pc.ram', memoryBytes);
-    for (let page = 0; page < block.pageCount; page++) block.bytes[page * TARGET_PAGE_BYTES] = 1;
-    const log = new DirtyBitmap(block.pageCount);
-    this.memory = {
-      blocks: [block.toMemory()],
-      dirtyLog: { kind: 'write-barrier', bitmaps: [log.buffer] },
-    };
-    this.#timer = setInterval(() => log.setAll(), DIRTY_INTERVAL_MS);
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
-  }
-
-  async saveDeviceState() {
-    return { early: [], sections: [] };
-  }
-
-  async inactivate(): Promise<void> {}
-  async activate(): Promise<void> {}
-}
-
 /** The second process: takes the pages in until it is killed. */
 async function destination(options: { multifd?: boolean; multifdChannels?: number }): Promise<void> {
-  const guest: IncomingGuest = {
-    async prepare({ blocks }) {
-      const memory = blocks.map(({ idstr, usedLengthBytes }) => RamBlock.allocate(idstr, usedLengthBytes));
-      return { blocks: memory.map((block) => block.toMemory()), dirtyLog: { kind: 'none' } };
-    },
-    async load() {},
-    async start() {
-      return false;
-    },
-    async discard() {},
-  };
-  const reception = receive('tcp:127.0.0.1:0', { ...options, guest });
+  const reception = receive('tcp:127.0.0.1:0', { ...options, guest: new TestTarget() });
   reception.result.catch(() => {});
   process.on('disconnect', () => process.exit());
   process.send!(await reception.listening);

@@ -4,6 +4,7 @@ import { createServer, type Socket } from 'node:net';
 import test, { afterEach } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '@pageferry/core';
+import { VcpuThrottle } from '@pageferry/core/guest';
 import { encodeReturnPath } from '@pageferry/core/wire';
 import { migrate, receive } from '@pageferry/workers';
 import { TestGuest, TestTarget } from '../packages/core/src/testing/test-guests.ts';
@@ -113,16 +114,27 @@ for (const [name, answer] of [
   });
 }
 
-test('a coordinator that has to be killed leaves the guest running', async () => {
+/** A guest whose vCPU, the test, could be throttled. */
+class ThrottledGuest extends TestGuest {
+  readonly vcpus = VcpuThrottle.create(1);
+
+  override get memory() {
+    return { ...super.memory, throttle: this.vcpus.buffer };
+  }
+}
+
+test('a coordinator that has to be killed leaves the guest running, and not throttled', async () => {
   const peer = await scripted(() => {});
-  const guest = new TestGuest();
+  const guest = new ThrottledGuest();
   const { promise: never } = Promise.withResolvers<void>();
   guest.inactivate = () => never;
-  const migration = migrate(guest, peer.uri);
+  const migration = migrate(guest, peer.uri, { autoConverge: true });
   while (migration.status !== 'device') await delay(2);
+  guest.vcpus.percentage = 40;
   migration.cancel();
   assert.equal(await codeOf(migration.result), 'cancelled');
   assert.ok(guest.control.running);
+  assert.equal(guest.vcpus.percentage, 0);
   assert.deepEqual(guest.calls, ['activate']);
 });
 

@@ -34,7 +34,7 @@ export function migrate(guest: Guest, uri: string, options: MigrateOptions & Run
   const moved = beginMoving(guest);
   try {
     const thread = coordinatorThread(engine, { ...resolved, direction: 'outgoing' });
-    const source = new SourceGuest(guest);
+    const source = new SourceGuest(guest, resolved);
     const { description, calls } = source;
     const migration = new Coordinator(
       thread,

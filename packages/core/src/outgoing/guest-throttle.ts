@@ -72,9 +72,7 @@ export class GuestThrottle {
 
   /** Lets the guest run freely again: the migration is over. */
   release(): void {
-    if (this.#vcpus === undefined) return;
-    if (this.#live.autoConverge) this.#vcpus.percentage = 0;
-    if (this.#limited) this.#vcpus.limitDirtyRate(0);
+    if (this.#vcpus !== undefined) releaseThrottle(this.#live, this.#vcpus.buffer);
     this.#limited = false;
   }
 
@@ -97,6 +95,16 @@ export class GuestThrottle {
     const { percentage } = vcpus;
     return percentage === 0 ? {} : { cpuThrottlePercentage: percentage };
   }
+}
+
+/** Lets the vCPUs run freely that a migration with these options may have throttled. */
+export function releaseThrottle(
+  { autoConverge, dirtyLimit }: Pick<ThrottleOptions, 'autoConverge' | 'dirtyLimit'>,
+  throttle: SharedArrayBuffer,
+): void {
+  const vcpus = new VcpuThrottle(throttle);
+  if (autoConverge) vcpus.percentage = 0;
+  if (dirtyLimit) vcpus.limitDirtyRate(0);
 }
 
 /**

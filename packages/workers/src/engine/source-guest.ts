@@ -1,4 +1,6 @@
+import type { ResolvedMigrateOptions } from '@pageferry/core/control';
 import { endWriteTracking, type Guest, RunControl } from '@pageferry/core/guest';
+import { releaseThrottle } from '@pageferry/core/outgoing';
 import { proxy } from 'comlink';
 import type { HandOver } from './hand-over.ts';
 import type { SourceCalls, SourceDescription } from './protocol.ts';
@@ -11,13 +13,15 @@ export class SourceGuest {
   readonly description: SourceDescription;
   readonly calls: SourceCalls;
   readonly #guest: Guest;
+  readonly #options: ResolvedMigrateOptions;
   /** The disks are given up, or about to be. */
   #inactivating: Promise<void> | undefined;
   /** Devices that the guest was asked to let go of. */
   readonly #unplugged = new Set<string>();
 
-  constructor(guest: Guest) {
+  constructor(guest: Guest, options: ResolvedMigrateOptions) {
     this.#guest = guest;
+    this.#options = options;
     const { machine, uuid, targetPageBits, ramSectionId, memory, earlySections, primaries } = guest;
     this.description = { machine, uuid, targetPageBits, ramSectionId, memory, earlySections, primaries };
     this.calls = proxy({
@@ -46,8 +50,9 @@ export class SourceGuest {
    * @returns whether it was started
    */
   async rescue(handOver: HandOver): Promise<boolean> {
-    const { writeTracking } = this.#guest.memory;
+    const { writeTracking, throttle } = this.#guest.memory;
     if (writeTracking !== undefined) endWriteTracking(writeTracking);
+    if (throttle !== undefined) releaseThrottle(this.#options, throttle);
     if (this.#inactivating !== undefined) {
       const settled = this.#inactivating.catch(() => {});
       await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, INACTIVATE_LIMIT_MS))]);
