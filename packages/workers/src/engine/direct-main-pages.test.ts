@@ -4,6 +4,7 @@ import { createServer, type Socket } from 'node:net';
 import test from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { RamBlock, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { RECORD_BODY_LIMIT_BYTES } from '@pageferry/core/outgoing';
 import { connect, parseUri } from '@pageferry/core/transport';
 import { encodeCountedString, encodePageHeader, RamFlag } from '@pageferry/core/wire';
 import { loadSystemCalls } from '../system/system-calls.ts';
@@ -34,6 +35,13 @@ function record(block: RamBlock, named: boolean, page: number, zero: boolean): B
   return bytes.subarray(0, end + TARGET_PAGE_BYTES);
 }
 
+/** The same of a record whose body is given. */
+function recordWith(block: RamBlock, named: boolean, page: number, flag: number, body: Uint8Array): Buffer {
+  const head = Buffer.alloc(8 + 256);
+  const end = encodePageHeader(head, 0, named ? encodeCountedString(block.idstr) : undefined, page, flag);
+  return Buffer.concat([head.subarray(0, end), body]);
+}
+
 test('records and other writes keep their order, whatever the kernel takes at once', { skip }, async () => {
   const { channel, peer } = await connected();
   const blocks = ['pc.ram', 'vga.vram'].map((name) => RamBlock.allocate(name, 4096 * TARGET_PAGE_BYTES));
@@ -51,15 +59,31 @@ test('records and other writes keep their order, whatever the kernel takes at on
     return Buffer.concat(parts);
   });
   let normal = 0;
+  let zeros = 0;
+  /** Used again for each record: it must have been copied. */
+  const body = Buffer.alloc(5 + RECORD_BODY_LIMIT_BYTES);
   let otherBytes = 0;
   for (let i = 0; i < 8000; i++) {
     const b = i % 1000 < 700 ? 0 : 1;
     const page = (i * 7) % 4096;
     const zero = i % 4 === 3;
-    expected.push(record(blocks[b]!, b !== last, page, zero));
+    assert.equal(pages.nameBytes(b), b === last ? 0 : 1 + blocks[b]!.idstr.length);
+    let room: boolean;
+    if (i % 5 === 2) {
+      const length = i % 3 === 0 ? TARGET_PAGE_BYTES : 3 + (i % (RECORD_BODY_LIMIT_BYTES - 3));
+      const flag = i % 3 === 0 ? RamFlag.page : RamFlag.xbzrle;
+      body.fill(i, 5, 5 + length);
+      expected.push(recordWith(blocks[b]!, b !== last, page, flag, body.subarray(5, 5 + length)));
+      room = pages.addRecord(b, page, flag, body, 5, length);
+      if (flag === RamFlag.page) normal++;
+    } else {
+      expected.push(record(blocks[b]!, b !== last, page, zero));
+      if (zero) zeros++;
+      else normal++;
+      room = zero ? pages.addZero(b, page) : pages.addPage(b, page);
+    }
     last = b;
-    if (!zero) normal++;
-    if (!(zero ? pages.addZero(b, page) : pages.addPage(b, page))) await pages.drained();
+    if (!room) await pages.drained();
     if (i % 611 === 0) {
       const other = Buffer.from(`between ${i}`);
       pages.flush();
@@ -73,7 +97,7 @@ test('records and other writes keep their order, whatever the kernel takes at on
   await channel.flushed();
   assert.equal(channel.bytesWritten, all.length);
   assert.equal(pages.recordBytes, all.length - otherBytes);
-  assert.deepEqual([pages.normalPages, pages.zeroPages], [normal, 8000 - normal]);
+  assert.deepEqual([pages.normalPages, pages.zeroPages], [normal, zeros]);
   await Promise.all([channel.close(), reading.then((got) => assert.ok(got.equals(all)))]);
 });
 
