@@ -1,32 +1,14 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { Progress, RamStats } from '@pageferry/core/control';
+import { emptyRamStats, type Progress, type RamStats } from '@pageferry/core/control';
 import { progressLine } from './progress-line.ts';
 import { type Throughput, ThroughputMeter } from './throughput.ts';
 
 const MIB = 2 ** 20;
 
 function report(ram: Partial<RamStats>, more: Partial<Progress> = {}): Progress {
-  const zeros: RamStats = {
-    transferred: 0,
-    remaining: 0,
-    total: 512 * MIB,
-    duplicate: 0,
-    normal: 0,
-    'normal-bytes': 0,
-    'dirty-pages-rate': 0,
-    mbps: 0,
-    'dirty-sync-count': 1,
-    'page-size': 4096,
-    'multifd-bytes': 0,
-    'pages-per-second': 0,
-    'precopy-bytes': 0,
-    'downtime-bytes': 0,
-    'postcopy-requests': 0,
-    'postcopy-bytes': 0,
-    'dirty-sync-missed-zero-copy': 0,
-  };
-  return { status: 'active', role: 'source', elapsedMs: 0, channels: [], ram: { ...zeros, ...ram }, ...more };
+  const start = { ...emptyRamStats(), total: 512 * MIB, 'dirty-sync-count': 1 };
+  return { status: 'active', role: 'source', elapsedMs: 0, channels: [], ram: { ...start, ...ram }, ...more };
 }
 
 const channel = (id: number, bytes: number) => ({

@@ -59,6 +59,8 @@ export class Incoming {
     checkTransport(address, (capability) => settings.isOn(capability));
     const reception = receive(formatUri(address), {
       ...settings.toReceiveOptions(),
+      // QEMU has no such limit: a source may be paused for hours before its switch-over.
+      stallTimeoutMs: 0,
       guest: startedBy(target.target, () => machine.arrive(target)),
       onEvent: (event) => this.#take(event),
     });
