@@ -153,6 +153,10 @@ export class BuiltinMachine implements Guest {
     return this.#nic && formatMac(this.#nic.mac);
   }
 
+  /**
+   * Announces the machine by its NIC, now and as often as it is told. Without a NIC it does nothing.
+   * @throws MigrationError `bad-option` for numbers that cannot be
+   */
   announceSelf(parameters: AnnounceParameters, options: AnnounceOptions = {}): void {
     // An announcement without an id replaces the one before, but not that of a migration.
     this.#nic?.announce(parameters, { id: '', ...options });
