@@ -21,7 +21,7 @@ const CORE_ROOMS: Record<string, readonly string[]> = {
   /** Asks the source's own class when it stops the guest. */
   forecast: ['wire', 'memory', 'outgoing'],
   /** Stand-ins for the rooms' own tests; not published. */
-  testing: ['wire', 'memory', 'guest', 'transport'],
+  testing: ['wire', 'memory', 'control', 'guest', 'transport', 'outgoing', 'incoming'],
 };
 /** Rooms that also run in a browser. */
 const WITHOUT_NODE = ['wire', 'memory', 'forecast'];

@@ -46,6 +46,14 @@ interface CommonOptions {
 
 /** Options of the source. */
 export interface MigrateOptions extends CommonOptions {
+  /** Capability `validate-uuid`: the guest's UUID is sent, and a destination that has another one refuses. */
+  validateUuid?: boolean;
+  /** Capability `release-ram`. It frees what was sent in postcopy alone: in precopy the guest may have to go on here. */
+  releaseRam?: boolean;
+  /** Whether the guest's run state is sent (section `globalstate`); by default if the guest brings one. */
+  storeGlobalState?: boolean;
+  /** Overrides what the machine version says: no vmdescription follows the device sections (up to 2.2). */
+  suppressVmdesc?: boolean;
   /** 0 to 9. */
   multifdZlibLevel?: number;
   /** 0 to 20. */
@@ -156,6 +164,8 @@ export const MIGRATE_DEFAULTS = {
   xbzrleCacheSizeBytes: 64 * 1024 * 1024,
   pauseBeforeSwitchover: false,
   ignoreShared: false,
+  validateUuid: false,
+  releaseRam: false,
   switchoverAck: false,
   backgroundSnapshot: false,
   connectTimeoutMs: 10_000,
@@ -222,6 +232,9 @@ export function resolveMigrateOptions(options: MigrateOptions = {}): ResolvedMig
     checkOneOf('zero-page-detection', resolved.zeroPageDetection, ZERO_PAGE_DETECTIONS);
   }
   checkThrottle(resolved);
+  if (resolved.switchoverAck && !resolved.returnPath) {
+    throw new MigrationError('bad-option', 'switchover-ack needs return-path', { found: 'return-path off' });
+  }
   if (resolved.mappedRam) checkMappedRam(resolved);
   checkXbzrle(resolved);
   return resolved;
@@ -288,6 +301,10 @@ function checkMappedRam(options: ResolvedMigrateOptions): void {
   if (multifdBackend !== undefined) throw contradicts('multifd-backend', multifdBackend);
   if (multifdFlushAfterEachSection !== undefined)
     throw contradicts('multifd-flush-after-each-section', multifdFlushAfterEachSection ? 'on' : 'off');
+  // Where it is, the list of its blocks cannot be read by any QEMU.
+  if (options.ignoreShared) throw contradicts('x-ignore-shared', 'on', 'off');
+  // That the file is one stands in its configuration.
+  if (options.sendConfiguration === false) throw contradicts('send-configuration', 'off', 'on');
 }
 
 /** As QEMU from 8.2 on. Before, multifd and xbzrle together meant multifd. */

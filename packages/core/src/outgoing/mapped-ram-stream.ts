@@ -1,26 +1,23 @@
 import type { RamBlock } from '../memory/ram-block.ts';
 import type { SeekableChannel } from '../transport/byte-channel.ts';
 import { concatBytes } from '../wire/byte-writer.ts';
-import { encodeConfiguration, encodeStreamHeader, MAPPED_RAM_CAPABILITY } from '../wire/configuration.ts';
+import { MAPPED_RAM_CAPABILITY } from '../wire/configuration.ts';
 import { encodeMappedRamEntry, layOutMappedRam, type MappedRamPlace } from '../wire/mapped-ram-layout.ts';
-import { type ConfigurationSection, RamFlag } from '../wire/messages.ts';
+import { RamFlag } from '../wire/messages.ts';
 import { encodeRamWord } from '../wire/ram-records.ts';
-import { encodeRamStart, MainStreamWriter, totalBytesOf } from './main-stream.ts';
+import { encodeRamStart, MainStreamWriter, type StreamForm, totalBytesOf } from './main-stream.ts';
 
 /** The main stream of a mapped-ram file: it jumps over the bitmaps and the pages, which the page sender writes. */
 export class MappedRamStreamWriter extends MainStreamWriter {
   readonly #file: SeekableChannel;
   readonly #sectionId: number;
 
-  constructor(file: SeekableChannel, ramSectionId: number) {
-    super(file, ramSectionId);
+  protected override readonly capabilities = [MAPPED_RAM_CAPABILITY];
+
+  constructor(file: SeekableChannel, ramSectionId: number, form: StreamForm = {}) {
+    super(file, ramSectionId, form);
     this.#file = file;
     this.#sectionId = ramSectionId;
-  }
-
-  override header(configuration: Omit<ConfigurationSection, 'capabilities'>): void {
-    this.#file.write(encodeStreamHeader());
-    this.#file.write(encodeConfiguration({ ...configuration, capabilities: [MAPPED_RAM_CAPABILITY] }));
   }
 
   /** Where the blocks will be, when `ramStart` comes next. */

@@ -6,6 +6,7 @@ import { StallWatch } from '../control/watchdog.ts';
 import { type ErrorPhase, MigrationError } from '../error.ts';
 import type { ByteChannel, SeekableChannel } from '../transport/byte-channel.ts';
 import { BackgroundSnapshot } from './background-snapshot.ts';
+import { checkContent, withoutEffect } from './capabilities.ts';
 import { GuestSwitch } from './guest-switch.ts';
 import { GuestThrottle } from './guest-throttle.ts';
 import { SourceLink } from './link.ts';
@@ -144,7 +145,10 @@ export class OutgoingMigration {
     this.#state.enter('setup');
     this.#unplug.ask();
     const { machine, uuid, targetPageBits, ramSectionId, memory } = this.#parts.guest;
+    const { ignoreShared, validateUuid } = this.#live;
     const switches = protocolSwitches(machine, this.#live);
+    if (!ignoreShared) checkContent(memory.blocks);
+    this.#warnings.push(...withoutEffect(this.#live, uuid));
     const snapshot =
       this.#live.backgroundSnapshot && new BackgroundSnapshot(this.#parts.guest, this.#control);
     const throttle = new GuestThrottle(this.#live, memory);
@@ -156,15 +160,17 @@ export class OutgoingMigration {
     this.#stats.attach(channel, link.sender);
     this.#watch.start();
 
+    const form = { ...switches, ignoreShared };
     const stream = switches.mappedRam
-      ? new MappedRamStreamWriter(seekable(channel), ramSectionId)
-      : new MainStreamWriter(channel, ramSectionId);
-    stream.header({ machine, uuid, targetPageBits });
+      ? new MappedRamStreamWriter(seekable(channel), ramSectionId, form)
+      : new MainStreamWriter(channel, ramSectionId, form);
+    stream.header({ machine, ...(validateUuid && { uuid }), targetPageBits });
     if (snapshot) {
       await this.#takeSnapshot(snapshot, channel, stream, switches);
       return;
     }
-    const ram = new RamIteration(memory, (pass) => this.#emit({ event: 'MIGRATION_PASS', data: { pass } }));
+    const onPass = (pass: number) => this.#emit({ event: 'MIGRATION_PASS', data: { pass } });
+    const ram = new RamIteration(memory, onPass, ignoreShared);
     this.#ram = ram;
     const connected = await setUp(this.#control, this.#parts, link, { ram, throttle, stream, switches });
     if (link.returnPath === undefined) this.#warnOfNoReturnPath();

@@ -1,4 +1,5 @@
 import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import { Consent } from './consent.ts';
 import { Convergence } from './convergence.ts';
 import type { SourceControl, SourceStream } from './parts.ts';
 
@@ -8,6 +9,8 @@ const PART_LIMIT_MS = 50;
 const QUEUE_POLL_MS = 2;
 /** With auto-converge the dirty log is looked at this often at least, once the first pass is over (as QEMU 10 does). */
 const CONVERGE_SYNC_MS = 5000;
+/** How often, while the destination does not agree to the switch-over, it is looked what the guest has written, ms. */
+const CONSENT_WAIT_MS = 100;
 /** The value of the PING that opened the return path. */
 const FIRST_PING = 1;
 
@@ -25,6 +28,7 @@ export async function iterate(control: SourceControl, parts: SourceStream): Prom
     if (period !== undefined) throttle.periodEnded(period);
     return dirtied;
   };
+  const consent = new Consent(control, parts);
   /** The guest could be stopped, but the pass is finished first. */
   let finishing = false;
   for (;;) {
@@ -32,12 +36,13 @@ export async function iterate(control: SourceControl, parts: SourceStream): Prom
     stats.measure();
     const threshold = pacer.thresholdBytes;
     const passEnded = ram.dirtyPages === 0;
-    if (passEnded && finishing) await arrived(control, parts, ++pings);
+    if (passEnded && finishing && consent.given) await arrived(control, parts, ++pings);
     if (passEnded || (!finishing && flow.pendingBytes() < threshold)) {
       const dirtied = sync();
       const pending = flow.pendingBytes();
       const fits = pending <= threshold;
-      if (!convergence.paysToGoOn(dirtied * TARGET_PAGE_BYTES, pending, pacer.bytesPerMs, fits)) return;
+      const goOn = convergence.paysToGoOn(dirtied * TARGET_PAGE_BYTES, pending, pacer.bytesPerMs, fits);
+      if (!goOn && consent.given) return;
       finishing = fits;
     } else if (
       live.autoConverge &&
@@ -47,6 +52,7 @@ export async function iterate(control: SourceControl, parts: SourceStream): Prom
       sync();
     }
     if (ram.dirtyPages > 0) await flow.writePart(PART_LIMIT_MS);
+    else if (!consent.given && flow.pendingBytes() === 0) await consent.wait(CONSENT_WAIT_MS);
     else await new Promise((resolve) => setTimeout(resolve, QUEUE_POLL_MS));
   }
 }

@@ -13,7 +13,7 @@ function setUp(pageCounts: readonly number[], shift: number) {
     dirtyLog: { kind: 'write-barrier', bitmaps: logs.map(({ buffer }) => buffer) },
   } as const;
   const passes: number[] = [];
-  const ram = new RamIteration(memory, (pass) => passes.push(pass), shift);
+  const ram = new RamIteration(memory, (pass) => passes.push(pass), false, shift);
   const guest = pageCounts.map((pages) => new Uint32Array(pages));
   const copy = pageCounts.map((pages) => new Uint32Array(pages).fill(9999));
   const batch = new Uint32Array(16);

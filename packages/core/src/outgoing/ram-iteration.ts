@@ -28,20 +28,28 @@ export class RamIteration {
   readonly #chunkPages: number;
   readonly #log: DirtyLog;
   readonly #onPass: (pass: number) => void;
+  /** By block, whether its pages are sent. */
+  readonly #sent: readonly boolean[];
   #page = 0;
 
   /**
    * @param onPass told the number of each sync, from 1
+   * @param ignoreShared shared blocks stay where they are: they are in `blocks`, and have no pages to be sent
    * @param clearBitmapShift a chunk has 2^shift pages
    */
   constructor(
     memory: GuestMemory,
     onPass: (pass: number) => void = () => {},
+    ignoreShared = false,
     clearBitmapShift = CLEAR_BITMAP_SHIFT_DEFAULT,
   ) {
     this.#onPass = onPass;
     this.blocks = memory.blocks.map((block) => new RamBlock(block));
-    this.totalBytes = this.blocks.reduce((sum, block) => sum + block.usedLengthBytes, 0);
+    this.#sent = this.blocks.map((block) => !(ignoreShared && block.shared));
+    this.totalBytes = this.blocks.reduce(
+      (sum, block, index) => (this.#sent[index] ? sum + block.usedLengthBytes : sum),
+      0,
+    );
     this.#bitmaps = this.blocks.map((block) => new DirtyBitmap(block.pageCount));
     this.#uncleared = this.blocks.map((block) => new ClearBitmap(block.pageCount, clearBitmapShift));
     this.#chunkPages = 2 ** clearBitmapShift;
@@ -51,7 +59,8 @@ export class RamIteration {
   /** Starts logging, and then marks every page: a page written before the mark is sent anyway. */
   start(): void {
     this.#log.start();
-    for (const bitmap of this.#bitmaps) {
+    for (const [index, bitmap] of this.#bitmaps.entries()) {
+      if (!this.#sent[index]) continue;
       bitmap.setAll();
       this.dirtyPages += bitmap.pageCount;
     }
@@ -67,7 +76,9 @@ export class RamIteration {
   /** Fetches what the guest wrote since the last sync. Returns how many pages were not dirty before. */
   sync(): number {
     let fresh = 0;
-    for (const [index, bitmap] of this.#bitmaps.entries()) fresh += this.#log.sync(index, bitmap);
+    for (const [index, bitmap] of this.#bitmaps.entries()) {
+      if (this.#sent[index]) fresh += this.#log.sync(index, bitmap);
+    }
     for (const chunks of this.#uncleared) chunks.markAll();
     this.dirtyPages += fresh;
     this.dirtiedPages += fresh;

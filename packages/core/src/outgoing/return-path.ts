@@ -14,9 +14,15 @@ export class ReturnPathReader {
   readonly #decoder = new ReturnPathDecoder();
   /** Everything was sent: nobody can have the guest before that. */
   allSent = false;
+  /** Resolves when the destination agrees to the switch-over (SWITCHOVER_ACK). */
+  readonly acknowledged: Promise<void>;
+  #acknowledge!: () => void;
   #awaited: { readonly value: number; readonly resolve: () => void } | undefined;
 
   constructor(channel: ByteChannel) {
+    this.acknowledged = new Promise((resolve) => {
+      this.#acknowledge = resolve;
+    });
     this.verdict = this.#read(channel);
     this.verdict.catch(() => {});
   }
@@ -40,6 +46,10 @@ export class ReturnPathReader {
         // PONG answers a PING; a pageferry that takes long to load the guest also sends some to be heard.
         if (message.type === 'pong') {
           if (message.value === this.#awaited?.value) this.#awaited.resolve();
+          continue;
+        }
+        if (message.type === 'switchover-ack') {
+          this.#acknowledge();
           continue;
         }
         if (message.type !== 'shut') throw this.#unexpected(message.type, 'PONG or SHUT');

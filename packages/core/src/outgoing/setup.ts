@@ -1,3 +1,4 @@
+import { MigrationError } from '../error.ts';
 import type { SourceLink } from './link.ts';
 import type { MainStreamWriter } from './main-stream.ts';
 import { Pacer } from './pacer.ts';
@@ -23,6 +24,12 @@ export async function setUp(
   await link.open(blocks, stream.places(ram.blocks));
   signal.throwIfAborted();
   if (live.returnPath && channel.duplex) link.openReturnPath(stream);
+  else if (live.switchoverAck) {
+    throw new MigrationError(
+      'bad-option',
+      'switchover-ack needs a return path, which this transport has not',
+    );
+  }
 
   const { sender, compressThreads, returnPath } = link;
   const pacer = new Pacer(live);

@@ -1,4 +1,5 @@
 import type { ErrorPhase } from '../error.ts';
+import { withGlobalState } from './global-state.ts';
 import type { SourceControl, SourceStream } from './parts.ts';
 import { waitPatiently } from './patience.ts';
 
@@ -36,7 +37,7 @@ export async function switchOver(
   signal.throwIfAborted();
 
   enterPhase('device');
-  const saved = await watch.pausedDuring(guest.saveDeviceState());
+  const saved = withGlobalState(await watch.pausedDuring(guest.saveDeviceState()), live.storeGlobalState);
   signal.throwIfAborted();
   stream.devices(saved);
   if (returnPath !== undefined) returnPath.allSent = true;

@@ -9,6 +9,12 @@ export interface ProtocolSwitches {
   readonly flushAfterEachSection: boolean;
   readonly zeroPageDetection: ZeroPageDetection;
   readonly sendSwitchoverStart: boolean;
+  /** A configuration section follows the header (QEMU machine types from 2.4). */
+  readonly sendConfiguration: boolean;
+  /** Sections end with a footer (from 2.4). */
+  readonly sendSectionFooter: boolean;
+  /** A vmdescription follows the device sections. */
+  readonly sendVmdesc: boolean;
   /** The pages have places of their own in a file: the stream has no word about pages or sync points. */
   readonly mappedRam: boolean;
 }
@@ -17,8 +23,8 @@ export interface ProtocolSwitches {
  * Derives the switches from the machine's name; options override them one by one.
  *
  * A wrong sync mode can end as `completed` with a dead guest, so a name without a version is never
- * guessed at: with multifd it needs `multifd-flush-after-each-section`. For the other two a value exists
- * that every QEMU accepts.
+ * guessed at: with multifd it needs `multifd-flush-after-each-section`. For the others there is a value
+ * that every QEMU accepts of such a machine.
  *
  * @throws MigrationError `bad-option`
  */
@@ -31,11 +37,23 @@ export function protocolSwitches(machine: string, options: ResolvedMigrateOption
       expected: 'a machine type up to 9.0',
     });
   }
-  const sendSwitchoverStart = options.sendSwitchoverStart ?? compat?.sendSwitchoverStart ?? false;
+  const framing = {
+    sendSwitchoverStart: options.sendSwitchoverStart ?? compat?.sendSwitchoverStart ?? false,
+    sendConfiguration: options.sendConfiguration ?? compat?.sendConfiguration ?? true,
+    sendSectionFooter: options.sendSectionFooter ?? compat?.sendSectionFooter ?? true,
+    sendVmdesc: !(options.suppressVmdesc ?? compat?.vmdesc === false),
+  };
   if (options.mappedRam) {
     // Zero pages are found by the threads that write the others: a zero page is the lack of a bit.
     const zeroPageDetection = options.zeroPageDetection === 'none' ? 'none' : 'multifd';
-    return { flushAfterEachSection: false, zeroPageDetection, sendSwitchoverStart, mappedRam: true };
+    // What kind of file it is stands in its configuration.
+    return {
+      ...framing,
+      flushAfterEachSection: false,
+      zeroPageDetection,
+      sendConfiguration: true,
+      mappedRam: true,
+    };
   }
   const flushAfterEachSection =
     options.multifdFlushAfterEachSection ?? compat?.multifdFlushAfterEachSection ?? !options.multifd;
@@ -48,9 +66,9 @@ export function protocolSwitches(machine: string, options: ResolvedMigrateOption
     );
   }
   return {
+    ...framing,
     flushAfterEachSection,
     zeroPageDetection: options.zeroPageDetection ?? compat?.zeroPageDetection ?? 'legacy',
-    sendSwitchoverStart,
     mappedRam: false,
   };
 }

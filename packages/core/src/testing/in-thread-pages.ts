@@ -29,6 +29,7 @@ export class InThreadPages implements PageSender, PageReceiver<number> {
   readonly #waiting = new Set<Channel>();
   #from: RamBlock[] = [];
   #to: RamBlock[] | undefined;
+  #arrived: (Int32Array | undefined)[] = [];
   #next = 0;
   #timer: NodeJS.Timeout | undefined;
   #fail: (error: Error) => void;
@@ -83,6 +84,7 @@ export class InThreadPages implements PageSender, PageReceiver<number> {
 
   setBlocks(blocks: readonly RamBlockMemory[]): void {
     this.#to = blocks.map((block) => new RamBlock(block));
+    this.#arrived = blocks.map(({ arrived }) => arrived && new Int32Array(arrived));
   }
 
   async synced(): Promise<void> {
@@ -144,6 +146,7 @@ export class InThreadPages implements PageSender, PageReceiver<number> {
     }
     const from = this.#from[job.blockIndex]!.bytes;
     const to = this.#to[job.blockIndex]!.bytes;
+    this.#arrived[job.blockIndex]?.fill(1);
     for (const page of job.normal) {
       const at = page * TARGET_PAGE_BYTES;
       to.set(from.subarray(at, at + TARGET_PAGE_BYTES), at);

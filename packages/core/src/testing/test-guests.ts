@@ -1,7 +1,7 @@
 import type { DeviceState, Guest, IncomingDescription, IncomingGuest } from '../guest/contract.ts';
 import { RunControl } from '../guest/run-control.ts';
 import { DirtyBitmap } from '../memory/dirty-bitmap.ts';
-import { RamBlock, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import { RamBlock, type RamBlockMemory, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 import { encodeText } from '../wire/text.ts';
 
 /** A device section and the description that proves its end. */
@@ -27,6 +27,8 @@ export class TestGuest implements Guest {
     RamBlock.allocate('pc.rom', 8 * TARGET_PAGE_BYTES),
   ];
   readonly calls: string[] = [];
+  /** Blocks that are mapped shared. */
+  shared: readonly string[] = [];
   /** Why it cannot be migrated. */
   reasons: string[] = [];
   /** Devices that must leave first; each does when `letGo` resolves. */
@@ -45,7 +47,7 @@ export class TestGuest implements Guest {
 
   get memory() {
     return {
-      blocks: this.blocks.map((block) => block.toMemory()),
+      blocks: sharedAs(this.blocks, this.shared),
       dirtyLog: { kind: 'write-barrier' as const, bitmaps: this.#bitmaps.map((bitmap) => bitmap.buffer) },
       runControl: this.control.buffer,
     };
@@ -85,6 +87,16 @@ export class TestGuest implements Guest {
   }
 }
 
+/** Blocks for another thread, some of them mapped shared at guest address 1 GiB. */
+function sharedAs(blocks: readonly RamBlock[], names: readonly string[]): RamBlockMemory[] {
+  return blocks.map((block) => {
+    const memory = block.toMemory();
+    return names.includes(block.idstr)
+      ? { ...memory, shared: true, guestPhysicalAddress: 2n ** 30n }
+      : memory;
+  });
+}
+
 /** A destination that takes whatever blocks are announced. */
 export class TestTarget implements IncomingGuest {
   blocks: RamBlock[] = [];
@@ -93,14 +105,22 @@ export class TestTarget implements IncomingGuest {
   started = false;
   discarded = false;
   loadError: Error | undefined;
+  /** Blocks that are mapped shared. */
+  shared: readonly string[] = [];
+  partial = false;
+  absent: readonly string[] | undefined;
+  /** Set to have a say in when the source may switch over. */
+  readyForSwitchover?: () => Promise<void>;
 
   async prepare(description: IncomingDescription) {
     this.description = description;
     this.blocks = description.blocks.map((block) => RamBlock.allocate(block.idstr, block.usedLengthBytes));
-    return { blocks: this.blocks.map((block) => block.toMemory()), dirtyLog: { kind: 'none' as const } };
+    const { partial } = this;
+    return { blocks: sharedAs(this.blocks, this.shared), dirtyLog: { kind: 'none' as const }, partial };
   }
 
-  async load(state: DeviceState): Promise<void> {
+  async load(state: DeviceState, absent?: readonly string[]): Promise<void> {
+    this.absent = absent;
     if (this.loadError !== undefined) throw this.loadError;
     this.state = state;
   }

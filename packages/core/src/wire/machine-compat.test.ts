@@ -46,12 +46,16 @@ test('what the version decides', () => {
   assert.equal(at(2, 12).decompressErrorCheck, false);
   assert.equal(at(3, 0).decompressErrorCheck, true);
   assert.equal(at(10, 0).sendSwitchoverStart, true);
+  assert.deepEqual([at(2, 3).sendConfiguration, at(2, 3).sendSectionFooter], [false, false]);
+  assert.deepEqual([at(2, 4).sendConfiguration, at(2, 4).sendSectionFooter], [true, true]);
   assert.deepEqual(compatOf({ major: 10, minor: 0 }), {
     multifdFlushAfterEachSection: false,
     zeroPageDetection: 'multifd',
     sendSwitchoverStart: true,
     compress: false,
     decompressErrorCheck: true,
+    sendConfiguration: true,
+    sendSectionFooter: true,
     vmdesc: true,
   });
 });

@@ -21,6 +21,9 @@ export interface MachineCompat {
   readonly compress: boolean;
   /** A compressed page that cannot be inflated is an error (from 3.0), or stays as it is: it comes again then. */
   readonly decompressErrorCheck: boolean;
+  /** A configuration section follows the header, and sections end with a footer (from 2.4). */
+  readonly sendConfiguration: boolean;
+  readonly sendSectionFooter: boolean;
   /** A vmdescription follows the EOF. */
   readonly vmdesc: boolean;
 }
@@ -47,6 +50,8 @@ export function compatOf(version: MachineVersion): MachineCompat {
     sendSwitchoverStart: !upTo(version, 9, 2),
     compress: upTo(version, 9, 0),
     decompressErrorCheck: !upTo(version, 2, 12),
+    sendConfiguration: !upTo(version, 2, 3),
+    sendSectionFooter: !upTo(version, 2, 3),
     vmdesc: !(suppressed && upTo(version, 2, 2)),
   };
 }

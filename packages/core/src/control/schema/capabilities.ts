@@ -66,8 +66,8 @@ export const CAPABILITIES = {
   },
   'release-ram': {
     since: '2.9',
-    source: NOT_YET,
-    about: 'the source frees RAM that has been sent, once the guest stands still',
+    source: 'releaseRam',
+    about: 'the source frees RAM that has been sent, in postcopy alone',
   },
   block: {
     since: '2.10',
@@ -110,13 +110,13 @@ export const CAPABILITIES = {
   },
   'x-ignore-shared': {
     since: '4.0',
-    source: NOT_YET,
-    destination: NOT_YET,
+    source: 'ignoreShared',
+    destination: 'ignoreShared',
     about: 'RAM that both sides share is not sent',
   },
   'validate-uuid': {
     since: '4.2',
-    source: NOT_YET,
+    source: 'validateUuid',
     about: "the destination compares the guest's UUID with its own",
   },
   'background-snapshot': {
@@ -137,8 +137,8 @@ export const CAPABILITIES = {
   },
   'switchover-ack': {
     since: '8.1',
-    source: NOT_YET,
-    destination: NOT_YET,
+    source: 'switchoverAck',
+    destination: 'switchoverAck',
     about: 'the source waits for the word that the destination is ready for the switch-over',
   },
   'dirty-limit': {
