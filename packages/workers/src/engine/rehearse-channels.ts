@@ -21,7 +21,7 @@ import type { ChannelPool } from '../channels/channel-pool.ts';
 import { createThreadedPageReceiver } from '../channels/receiver.ts';
 import { createThreadedPageSender } from '../channels/sender.ts';
 import type { Preparation } from './protocol.ts';
-import { LIMIT_MS, stillGuest, takingGuest } from './rehearsal.ts';
+import { bothHalves, LIMIT_MS, stillGuest, takingGuest } from './rehearsal.ts';
 
 /**
  * A migration over the very threads, sockets and classes of the one that comes, so that V8 has compiled them for it.
@@ -111,15 +111,7 @@ export async function rehearseReceiving(pool: ChannelPool, { channels }: Prepara
     connect: (signal) => connect(address, { name: 'main', timeoutMs: LIMIT_MS, signal }),
     createSender: () => new PlainSender(address, channels),
   });
-  const runs = [incoming.run(), outgoing.run()];
-  // When one half fails the other has nobody to wait for.
-  for (const run of runs) {
-    run.catch(() => {
-      incoming.cancel();
-      outgoing.cancel();
-    });
-  }
-  await Promise.all(runs);
+  await bothHalves(incoming, outgoing);
 }
 
 function options(multifdChannels: number) {
