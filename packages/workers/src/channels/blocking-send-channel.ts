@@ -30,6 +30,8 @@ export interface BlockingSendChannelParts {
   readonly builder: PacketBuilder;
   /** Synchronous; absent for none. */
   readonly compressor: PageCompressor | undefined;
+  /** Nobody writes the guest's RAM. */
+  readonly isStill: boolean;
 }
 
 /** Jobs in another channel's queue that it will not get to soon: one may be about to be taken. */
@@ -173,14 +175,13 @@ export class BlockingSendChannel {
   }
 
   #addCompressed(blockIndex: number, block: BlockView, compressor: PageCompressor): void {
-    const { packet, pages, target } = this.#slot;
+    const { packet, target } = this.#slot;
     compressor.locate?.(blockIndex, packet.pages[0]!);
     if (compressor.sendsRaw?.(packet.normalPages * TARGET_PAGE_BYTES) === true) {
       this.#addRaw(block);
       return;
     }
-    copyPages(packet, block, pages);
-    const payload = compressor.compress(pages.subarray(0, packet.normalPages * TARGET_PAGE_BYTES), target);
+    const payload = compressor.compress(this.#still(block, compressor) ?? this.#copy(block), target);
     if (!(payload instanceof Uint8Array)) {
       throw new MigrationError(
         'internal',
@@ -195,6 +196,19 @@ export class BlockingSendChannel {
       ? this.#targetAddress + payload.byteOffset - target.byteOffset
       : this.#parts.calls.addressOf(payload);
     this.#vector.add(address, payload.length);
+  }
+
+  /** The packet's pages where they lie, when they lie side by side and nobody writes them. */
+  #still(block: BlockView, { takesGuestRam }: PageCompressor): Uint8Array | undefined {
+    if (takesGuestRam !== true || !this.#parts.isStill) return undefined;
+    const { pages, normalPages } = this.#slot.packet;
+    return runLength(pages, 0, normalPages) < normalPages ? undefined : block.view(pages[0]!, normalPages);
+  }
+
+  #copy(block: BlockView): Uint8Array {
+    const { packet, pages } = this.#slot;
+    copyPages(packet, block, pages);
+    return pages.subarray(0, packet.normalPages * TARGET_PAGE_BYTES);
   }
 
   /** Until the last byte is in the kernel's hands, or the channel is cancelled. Returns the time it took. */

@@ -31,6 +31,7 @@ interface Config {
   uri?: string;
   zeroPagesInPackets?: boolean;
   maxBandwidthBytesPerSecond?: number;
+  isStill?: boolean;
   blocks?: [string, number][];
 }
 
@@ -62,6 +63,7 @@ async function connect(config: Config): Promise<Pair> {
     zstdLevel: 1,
     zeroPagesInPackets: config.zeroPagesInPackets ?? true,
     maxBandwidthBytesPerSecond: config.maxBandwidthBytesPerSecond,
+    isStill: config.isStill,
     connectTimeoutMs: 5000,
   });
   const over = new Error('the test is over');
@@ -128,6 +130,7 @@ const CONFIGS: Config[] = [
   { compression: 'zlib', channels: 1, backend: 'pako' },
   { compression: 'zstd', channels: 1 },
   { compression: 'zstd', channels: 4 },
+  { compression: 'zstd', channels: 2, isStill: true },
   { compression: 'zstd', channels: 2, backend: 'mongodb-zstd' },
   { compression: 'zstd', channels: 2, backend: 'minizlib' },
   { compression: 'lz4', channels: 2 },
@@ -140,9 +143,9 @@ const CONFIGS: Config[] = [
 ];
 
 for (const config of CONFIGS) {
-  const { compression, channels, backend, io, zeroPagesInPackets = true } = config;
+  const { compression, channels, backend, io, isStill, zeroPagesInPackets = true } = config;
   const zeros = zeroPagesInPackets ? '' : ', zero pages as normal ones';
-  test(`${compression}${backend ? ` by ${backend}` : ''}, ${channels} channels${zeros}${io ? `, ${io}` : ''}`, async () => {
+  test(`${compression}${backend ? ` by ${backend}` : ''}, ${channels} channels${zeros}${isStill ? ', a guest that stands still' : ''}${io ? `, ${io}` : ''}`, async () => {
     const pair = await connect(config);
     const { source, sender, receiver } = pair;
     let normal = 0;

@@ -11,7 +11,7 @@ import {
   MultifdFlag,
   type MultifdPacket,
 } from '@pageferry/core/wire';
-import type { PageDecompressor } from '../codecs/codec.ts';
+import type { PageDecompressor, PayloadPlace } from '../codecs/codec.ts';
 
 /**
  * A run of pages of at least this size is read straight into guest RAM. A shorter one costs less as a part of
@@ -266,6 +266,7 @@ export class PacketReceiver {
     if (this.#scattering) return this.#endPacket();
     if (decompressor !== undefined) {
       const place = { channel, offset: this.#packetOffset };
+      if (this.#decompressInPlace(decompressor, place)) return this.#endPacket();
       const bytes = decompressor.decompress(this.#target, normalPages * TARGET_PAGE_BYTES, place);
       // All of the memory that the pages lie in: see BlockView about copies of a whole buffer.
       if (this.#pagesMemory.buffer !== bytes.buffer) this.#pagesMemory = Buffer.from(bytes.buffer);
@@ -276,6 +277,14 @@ export class PacketReceiver {
     if (this.#pieceEnd === normalPages) return this.#endPacket();
     this.#nextPiece(this.#pieceEnd);
     return 'none';
+  }
+
+  /** Pages that lie side by side need not be put into place one by one. */
+  #decompressInPlace(decompressor: PageDecompressor, place: PayloadPlace): boolean {
+    const { pages, normalPages } = this.#packet;
+    if (decompressor.decompressTo === undefined || runLength(pages, 0, normalPages) < normalPages)
+      return false;
+    return decompressor.decompressTo(this.#target, this.#block!.view(pages[0]!, normalPages), place);
   }
 
   /** Puts pages [from, end) of the packet into place; the first of them is at `at` in `bytes`. */

@@ -30,6 +30,7 @@ export interface SendTask {
   readonly level: number | undefined;
   readonly backend: CodecBackend | undefined;
   readonly zeroPagesInPackets: boolean;
+  readonly isStill: boolean;
   readonly io: ChannelIo;
   readonly channels: number;
   readonly blocks: readonly RamBlockMemory[];
@@ -96,6 +97,7 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
         ...parts,
         calls,
         socket: blocking,
+        isStill: task.isStill,
         others: task.others.map((other) => new ChannelCells(other)),
       }).run();
     }

@@ -25,6 +25,8 @@ export interface ThreadedPageSenderOptions {
   readonly uuid?: Uint8Array | undefined;
   /** Whether the channels find zero pages and name them in their packets (QEMU from 9.0). */
   readonly zeroPagesInPackets: boolean;
+  /** Nobody writes the guest's RAM: a captured guest's, say. */
+  readonly isStill?: boolean | undefined;
   readonly connectTimeoutMs: number;
   /** Of all channels together, for codecs that choose by it; 0 or absent: none. It may change. */
   readonly maxBandwidthBytesPerSecond?: number | undefined;
@@ -76,7 +78,7 @@ class ThreadedPageSender implements PageSender, WarmUp {
 
   async open(blocks: readonly RamBlockMemory[]): Promise<void> {
     const { address, compression, backend, uuid, connectTimeoutMs, zeroPagesInPackets } = this.#options;
-    const { io = 'blocking' } = this.#options;
+    const { io = 'blocking', isStill = false } = this.#options;
     this.#tellLimit();
     for (const [channel, cells] of this.#cells.entries()) {
       const name = `multifd ${channel}`;
@@ -90,6 +92,7 @@ class ThreadedPageSender implements PageSender, WarmUp {
         level: this.#level,
         backend,
         zeroPagesInPackets,
+        isStill,
         io,
         channels: this.#options.channels,
         blocks: blocks.map(({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset }) => ({

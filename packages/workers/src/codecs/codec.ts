@@ -15,10 +15,13 @@ export const PACKET_PAGES_BYTES = 128 * 4096;
 export interface PageCompressor {
   /** How many packets may be in work at once; 1 when `compress` answers at once. */
   readonly concurrency: number;
+  /** `compress` reads shared memory as it reads any other. */
+  readonly takesGuestRam?: boolean;
   /**
    * Compresses the pages of one packet to its payload.
    *
-   * @param pages a copy of the pages: neither the guest nor the caller may change it until the payload is there
+   * @param pages a copy of the pages: neither the guest nor the caller may change it until the payload is there;
+   *   or, with `takesGuestRam`, pages of a guest that stands still
    * @param target room of the payload limit (1 MiB), the backend's until the payload is there
    * @returns the payload, a part of `target`
    * @throws MigrationError `internal` when the backend fails
@@ -51,6 +54,14 @@ export interface PageDecompressor {
    * @throws MigrationError `bad-compressed-data` for anything else than exactly that many bytes
    */
   decompress(payload: Uint8Array, expectedBytes: number, place: PayloadPlace): Uint8Array;
+  /**
+   * Decompresses a payload to where its pages belong, guest RAM.
+   *
+   * @param target exactly as long as the pages
+   * @returns false, having done nothing, for a payload that only `decompress` takes
+   * @throws MigrationError as `decompress`; the target then holds anything
+   */
+  decompressTo?(payload: Uint8Array, target: Uint8Array, place: PayloadPlace): boolean;
   /** Frees native memory. */
   close(): void;
 }

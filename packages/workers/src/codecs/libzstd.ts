@@ -32,6 +32,7 @@ export function createFrameCompressor(library: LibZstd, level: number): FrameCom
 
 class FrameCompressor implements PageCompressor {
   readonly concurrency = 1;
+  readonly takesGuestRam = true;
   readonly #library: LibZstd;
   readonly #context: unknown;
   readonly #addresses: AddressBook;
@@ -99,11 +100,18 @@ class FrameDecompressor implements PageDecompressor {
 
   decompress(payload: Uint8Array, expectedBytes: number, place: PayloadPlace): Uint8Array {
     const source = this.#addresses.of(payload);
-    const produced = this.#isOneFrame(source, payload.length, expectedBytes)
-      ? this.#wholeFrame(source, payload.length, expectedBytes, place)
-      : this.#stream(source, payload.length, expectedBytes, place);
-    checkLength(produced, expectedBytes, place);
-    return this.#pages.subarray(0, expectedBytes);
+    const pages = this.#pages.subarray(0, expectedBytes);
+    if (this.#isOneFrame(source, payload.length, expectedBytes))
+      this.#wholeFrame(source, payload, pages, place);
+    else checkLength(this.#stream(source, payload.length, expectedBytes, place), expectedBytes, place);
+    return pages;
+  }
+
+  decompressTo(payload: Uint8Array, target: Uint8Array, place: PayloadPlace): boolean {
+    const source = this.#addresses.of(payload);
+    if (!this.#isOneFrame(source, payload.length, target.length)) return false;
+    this.#wholeFrame(source, payload, target, place);
+    return true;
   }
 
   close(): void {
@@ -121,11 +129,17 @@ class FrameDecompressor implements PageDecompressor {
     );
   }
 
-  #wholeFrame(source: number, bytes: number, expectedBytes: number, place: PayloadPlace): number {
-    const target = this.#addresses.of(this.#pages);
-    const produced = this.#library.decompressFrame(this.#context, target, expectedBytes, source, bytes);
-    if (this.#library.isError(produced)) throw this.#unreadable(produced, place);
-    return produced;
+  #wholeFrame(source: number, payload: Uint8Array, target: Uint8Array, place: PayloadPlace): void {
+    const library = this.#library;
+    const produced = library.decompressFrame(
+      this.#context,
+      this.#addresses.of(target),
+      target.length,
+      source,
+      payload.length,
+    );
+    if (library.isError(produced)) throw this.#unreadable(produced, place);
+    checkLength(produced, target.length, place);
   }
 
   #stream(source: number, bytes: number, expectedBytes: number, place: PayloadPlace): number {

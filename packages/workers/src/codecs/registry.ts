@@ -44,7 +44,7 @@ export const CODECS: { readonly [name in MultifdCompression]: Codec } = {
     // 0 is the library's default, 3.
     levels: { least: 0, most: 20 },
     compressBackends: ['libzstd', 'minizlib', 'mongodb-zstd'],
-    decompressBackends: ['minizlib', 'libzstd'],
+    decompressBackends: ['libzstd', 'minizlib'],
   },
   lz4: {
     name: 'lz4',

@@ -87,6 +87,7 @@ const coordinator: CoordinatorApi = {
           zstdLevel: multifdZstdLevel,
           uuid: guest.uuid,
           zeroPagesInPackets: switches.zeroPageDetection === 'multifd',
+          isStill: guest.memory.dirtyLog.kind === 'none',
           connectTimeoutMs,
           pool: prepared,
         });
