@@ -1,37 +1,25 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { MigrateOptions, MigrationEvent, Progress } from '@pageferry/core/control';
+import type { QmpTimedEvent } from '@pageferry/core/qmp';
 import { migrate, receive } from '@pageferry/workers';
 import { TestGuest, TestTarget } from '../packages/core/src/testing/test-guests.ts';
+import { readTranscript } from './lib/fixtures.ts';
 
 /** A migration tells the same events in the same order as the recorded QEMUs did. */
 
-interface Entry {
-  readonly side?: string;
-  readonly command?: { readonly execute: string };
-  readonly event?: {
-    readonly event: string;
-    readonly data?: { readonly status?: string; readonly pass?: number };
-    readonly timestamp: { readonly seconds: number; readonly microseconds: number };
-  };
-}
-
 /** The events of one side from its `setup` on; STOP and RESUME that a command caused come before. */
 function recorded(path: string, side: 'src' | 'dst'): string[] {
-  const file = fileURLToPath(new URL(`./fixtures/${path}/qmp.json`, import.meta.url));
-  const entries = JSON.parse(readFileSync(file, 'utf8')) as Entry[];
-  const events = entries
+  const events = readTranscript(path)
     .flatMap((entry) => (entry.side === side && entry.event !== undefined ? [entry.event] : []))
     .filter(({ event }) => event !== 'SHUTDOWN')
     .sort((one, other) => at(one) - at(other));
-  const words = events.map(({ event, data }) => word(event, data?.status));
+  const words = events.map(({ event, data }) => word(event, data?.status as string | undefined));
   return withoutMiddlePasses(words.slice(words.indexOf('setup')));
 }
 
-const at = ({ timestamp }: NonNullable<Entry['event']>) => timestamp.seconds * 1e6 + timestamp.microseconds;
+const at = ({ timestamp }: QmpTimedEvent) => timestamp.seconds * 1e6 + timestamp.microseconds;
 
 function word(event: string, status: string | undefined): string {
   return event === 'MIGRATION' ? status! : event;

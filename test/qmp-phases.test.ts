@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import test from 'node:test';
-import type { MigrationInfo, QmpTimedEvent } from '@pageferry/core/qmp';
+import type { QmpTimedEvent } from '@pageferry/core/qmp';
 import { QEMU_VERSIONS, type QemuVersion } from './lib/find-qemus.ts';
+import { lastMigrationInfo, readTranscript } from './lib/fixtures.ts';
 import {
   enable,
   eventNames,
@@ -63,20 +63,12 @@ for (const version of QEMU_VERSIONS) {
   });
 }
 
-interface Transcript {
-  readonly side: 'src' | 'dst';
-  readonly event?: QmpTimedEvent;
-  readonly command?: { readonly execute: string };
-  readonly reply?: { readonly return?: MigrationInfo };
-}
-
 /** The dialogue of a fixture of `test/fixtures`: final answers and events of one side. */
-function transcript(path: string, side: Transcript['side']) {
-  const url = new URL(`./fixtures/${path}/qmp.json`, import.meta.url);
-  const lines = (JSON.parse(readFileSync(url, 'utf8')) as Transcript[]).filter((line) => line.side === side);
+function transcript(path: string, side: 'src' | 'dst') {
+  const lines = readTranscript(path).filter((line) => line.side === side);
   const timeOf = ({ timestamp: { seconds, microseconds } }: QmpTimedEvent) => seconds * 1e6 + microseconds;
   const events = lines.flatMap(({ event }) => (event === undefined ? [] : [event]));
-  const info = lines.findLast(({ command }) => command?.execute === 'query-migrate')?.reply?.return;
+  const info = lastMigrationInfo(path, side);
   return {
     events: eventNames(events.sort((one, other) => timeOf(one) - timeOf(other))),
     members: info && membersOf(info),

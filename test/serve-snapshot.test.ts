@@ -1,21 +1,15 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import type { MigrationInfo, QmpTimedEvent } from '@pageferry/core/qmp';
+import type { QmpTimedEvent } from '@pageferry/core/qmp';
+import { lastMigrationInfo } from './lib/fixtures.ts';
 import { enable, membersOf, reach } from './lib/migration-phases.ts';
 import { Served } from './lib/served.ts';
 
 /** Background snapshots of a served machine, asked for over QMP. */
 
 /** What a QEMU answered to query-migrate after its snapshot. */
-function recordedInfo(version: string): MigrationInfo {
-  const path = new URL(`fixtures/${version}/background-snapshot/qmp.json`, import.meta.url);
-  const entries: { side: string; command?: { execute: string }; reply?: { return: MigrationInfo } }[] =
-    JSON.parse(readFileSync(path, 'utf8'));
-  const asked = entries.filter(({ side, command }) => side === 'src' && command?.execute === 'query-migrate');
-  return asked.at(-1)!.reply!.return;
-}
+const recordedInfo = (version: string) => lastMigrationInfo(`${version}/background-snapshot`, 'src')!;
 
 for (const version of ['7.2', '10.0']) {
   test(`QMP of QEMU ${version}: the machine runs on, and the file runs elsewhere`, {

@@ -3,6 +3,7 @@ import test from 'node:test';
 import { MigrationError } from '@pageferry/core';
 import { MigrationSettings, type QemuVersion } from '@pageferry/core/control/schema';
 import { QEMU_VERSIONS } from './lib/find-qemus.ts';
+import { listFixtures, readTranscript } from './lib/fixtures.ts';
 import { Qemu } from './lib/qemu.ts';
 import { qemuTest } from './lib/qemu-test.ts';
 import { askSettings, capabilityPairs, recordedSettings } from './lib/settings-questions.ts';
@@ -19,6 +20,12 @@ function refusal(set: () => void): string | null {
     return error.message;
   }
 }
+
+/** What the recorded migrations set and will not be there: postcopy, and bitmaps of disks. */
+const REFUSED = [
+  ...['dst dirty-bitmaps', 'dst postcopy-ram'],
+  ...['src dirty-bitmaps', 'src max-postcopy-bandwidth', 'src postcopy-ram'],
+];
 
 const fresh = (version: QemuVersion) => new MigrationSettings({ side: 'source', version });
 const on = (names: readonly string[]) => names.map((capability) => ({ capability, state: true }));
@@ -44,6 +51,37 @@ for (const version of QEMU_VERSIONS) {
     const pairs = capabilityPairs(names.filter((name) => !recorded.unavailable.includes(name)));
     const refused = pairs.filter((pair) => refusal(() => fresh(version).setCapabilities(on(pair))) !== null);
     assert.deepEqual(refused, recorded.refusedCapabilities);
+  });
+
+  test(`QEMU ${version}: what the recorded migrations set, is set here or refused by name`, () => {
+    const refused = new Set<string>();
+    for (const fixture of listFixtures().filter(({ qemu }) => qemu === version)) {
+      const settings = {
+        src: new MigrationSettings({ side: 'source', version }),
+        dst: new MigrationSettings({ side: 'destination', version }),
+      };
+      for (const { side, command, reply } of readTranscript(fixture.path)) {
+        const args = command?.arguments ?? {};
+        const set: Record<string, () => void> = {
+          'migrate-set-capabilities': () => settings[side].setCapabilities(args.capabilities),
+          'migrate-set-parameters': () => settings[side].setParameters(args),
+        };
+        const act = set[command?.execute ?? ''];
+        if (act === undefined) continue;
+        assert.ok(reply !== undefined && 'return' in reply);
+        try {
+          act();
+        } catch (error) {
+          assert.ok(
+            error instanceof MigrationError && error.code === 'unsupported',
+            `${fixture.path}: ${error}`,
+          );
+          if (error.message.endsWith('not supported yet')) continue;
+          refused.add(`${side} ${/^(?:capability )?(\S+)/.exec(error.message)![1]}`);
+        }
+      }
+    }
+    assert.deepEqual([...refused].sort(), REFUSED);
   });
 
   qemuTest(version, `QEMU ${version} answers as it is recorded`, async () => {

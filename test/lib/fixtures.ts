@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { zstdDecompressSync } from 'node:zlib';
+import type { MigrationInfo, QmpTimedEvent } from '@pageferry/core/qmp';
 
 /** The recorded streams of `test/fixtures` (its README says what they are). */
 
@@ -83,6 +84,26 @@ export function findFixture(path: string): Fixture {
 
 export function readMeta(fixture: Fixture): FixtureMeta {
   return JSON.parse(readFileSync(join(ROOT, fixture.path, 'meta.json'), 'utf8')) as FixtureMeta;
+}
+
+/** A line of `qmp.json`: an event, or a command with its reply. */
+export interface TranscriptEntry {
+  readonly side: 'src' | 'dst';
+  readonly event?: QmpTimedEvent;
+  readonly command?: { readonly execute: string; readonly arguments?: Readonly<Record<string, unknown>> };
+  readonly reply?: { readonly return?: unknown };
+}
+
+/** The dialogue of both sides over QMP, in the order of the recording, of the fixture with that path. */
+export function readTranscript(path: string): TranscriptEntry[] {
+  return JSON.parse(readFileSync(join(ROOT, path, 'qmp.json'), 'utf8')) as TranscriptEntry[];
+}
+
+/** The answer to the last `query-migrate` of a side; undefined when it was not asked. */
+export function lastMigrationInfo(path: string, side: TranscriptEntry['side']): MigrationInfo | undefined {
+  const entries = readTranscript(path).filter((entry) => entry.side === side);
+  const asked = entries.findLast(({ command }) => command?.execute === 'query-migrate');
+  return asked?.reply?.return as MigrationInfo | undefined;
 }
 
 /** Every byte of one direction of a connection; empty when nothing was sent. */
