@@ -138,6 +138,24 @@ test('a coordinator that has to be killed leaves the guest running, and not thro
   assert.deepEqual(guest.calls, ['activate']);
 });
 
+test('a coordinator that has to be killed, and disks that cannot be taken back: the guest is not started', async () => {
+  const peer = await scripted(() => {});
+  const guest = new TestGuest();
+  guest.inactivate = () => new Promise(() => {});
+  guest.activate = async () => {
+    throw new Error('the image is locked');
+  };
+  const migration = migrate(guest, peer.uri);
+  while (migration.status !== 'device') await delay(2);
+  migration.cancel();
+  const error = await migration.result.catch((thrown: MigrationError) => thrown);
+  assert.ok(error instanceof MigrationError);
+  assert.equal(error.code, 'cancelled');
+  assert.match(error.message, /the image is locked/);
+  assert.equal((await migration.query()).status, 'cancelled');
+  assert.ok(!guest.control.running);
+});
+
 test('disks are taken back only after they were given up', async () => {
   const peer = await scripted(() => {});
   const guest = new TestGuest();

@@ -176,7 +176,12 @@ export class Coordinator implements Migration {
       const error = MigrationError.from(thrown, 'internal');
       if (this.#dead) {
         await this.#thread.terminate();
-        const resumed = !this.#handOver.done && (await hooks.orphaned(this.#handOver));
+        let resumed = false;
+        try {
+          resumed = !this.#handOver.done && (await hooks.orphaned(this.#handOver));
+        } catch (trouble) {
+          error.message += `; the guest stays as it is: ${trouble instanceof Error ? trouble.message : trouble}`;
+        }
         this.#tellDeath(error, resumed);
       }
       throw error;
