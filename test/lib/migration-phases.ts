@@ -1,7 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type MigrationInfo, type QmpClient, QmpError, type QmpEvent } from '@pageferry/core/qmp';
+import {
+  type MigrationInfo,
+  type QmpClient,
+  QmpError,
+  type QmpEvent,
+  type RunState,
+} from '@pageferry/core/qmp';
 import type { QemuVersion } from './find-qemus.ts';
 
 /**
@@ -99,6 +105,7 @@ export async function observePhases({ source, destination, deadUri }: Pair): Pro
   await source.execute('migrate-continue', { state: 'pre-switchover' });
   await reach(source, 'completed');
   await reach(destination, 'completed');
+  await inState(source, 'postmigrate');
   await running(destination);
   await note('completed');
   await refuse(source, 'migrate', { uri: deadUri });
@@ -164,13 +171,18 @@ export async function reach(client: QmpClient, status: string): Promise<Migratio
   }
 }
 
-/** Waits until the guest runs. */
-export async function running(client: QmpClient): Promise<void> {
+/** Waits until the machine is in that run state, which follows the migration's state. */
+export async function inState(client: QmpClient, state: RunState): Promise<void> {
   for (const deadline = performance.now() + PATIENCE_MS; ; await sleep(POLL_MS)) {
-    const status = await client.execute('query-status');
-    if (status.running) return;
-    if (performance.now() > deadline) throw new Error(`the guest is ${status.status}, not running`);
+    const { status } = await client.execute('query-status');
+    if (status === state) return;
+    if (performance.now() > deadline) throw new Error(`the machine is ${status}, not ${state}`);
   }
+}
+
+/** Waits until the guest runs. */
+export function running(client: QmpClient): Promise<void> {
+  return inState(client, 'running');
 }
 
 /** Lets a deferred destination listen. Returns the URI for the source. */
