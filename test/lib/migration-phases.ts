@@ -14,7 +14,7 @@ import type { QemuVersion } from './find-qemus.ts';
  * Drives a source and a destination over QMP through the phases of migrations, and notes what both answer in each:
  * the members of `query-migrate`, the run state, whether what must be refused is, and the events in their order. The
  * peers are two QEMUs of one version (recorded in `test/fixtures/qmp-phases/<version>.json` by
- * `scripts/record-qmp-phases.ts`) or two of `pageferry serve`, which must not differ.
+ * `scripts/qmp-phases.ts --record`) or two of `pageferry serve`, which must not differ.
  */
 export interface Observation {
   readonly phase: string;
@@ -39,6 +39,8 @@ export interface Pair {
   readonly destination: QmpClient;
   /** A port of this host at which nobody listens. */
   readonly deadUri: string;
+  /** Told each whole answer. */
+  readonly onAnswer?: (phase: string, side: 'source' | 'destination', info: MigrationInfo) => void;
 }
 
 const SLOW = { 'max-bandwidth': 4 << 20, 'downtime-limit': 1 };
@@ -55,13 +57,14 @@ export function phasesFile(version: QemuVersion): string {
 }
 
 /** The source runs a guest that writes all the time; the destination was started with `-incoming defer`. */
-export async function observePhases({ source, destination, deadUri }: Pair): Promise<PhaseRecord> {
+export async function observePhases({ source, destination, deadUri, onAnswer }: Pair): Promise<PhaseRecord> {
   const observations: Observation[] = [];
   const refusals: [string, string | null][] = [];
   const sides = { source, destination };
   const note = async (phase: string, ...which: (keyof typeof sides)[]) => {
     for (const side of which.length > 0 ? which : (['source', 'destination'] as const)) {
       const info = await sides[side].execute('query-migrate');
+      onAnswer?.(phase, side, info);
       const { status: run } = await sides[side].execute('query-status');
       observations.push({ phase, side, run, status: info.status ?? '', members: membersOf(info) });
     }
