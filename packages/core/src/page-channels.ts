@@ -87,8 +87,8 @@ export interface CompressThreads {
   open(blocks: readonly RamBlockMemory[]): Promise<void>;
   readonly pagesPerSubmit: number;
   /**
-   * Hands `pages[from..end)` of one block, at most `pagesPerSubmit`, to a free thread. Returns false, having taken
-   * nothing, when none is free: await `done()` and take what `next` has.
+   * Hands `pages[from..end)` of one block, at most `pagesPerSubmit`, to a thread. Returns false, having taken
+   * nothing, when as many batches are under way as there may be threads: await `done()` and take what `next` has.
    */
   submit(blockIndex: number, pages: Uint32Array, from: number, end: number): boolean;
   /** The records of pages that were submitted, those first that were done first; undefined: none now. */

@@ -60,7 +60,7 @@ export interface MigrateOptions extends CommonOptions {
   multifdZstdLevel?: number;
   /** Level of the compress threads, 0 (stored) to 9. */
   compressLevel?: number;
-  /** 1 to 255. */
+  /** 1 to 255; each has its batch of pages under way, and no more run than there are processors. */
   compressThreads?: number;
   /** Whether a page waits for a free compress thread, or is sent uncompressed. */
   compressWaitThread?: boolean;
@@ -121,7 +121,7 @@ export interface ReceiveOptions extends CommonOptions {
   machine?: string;
   /** Overrides what the stream says: multifd sync at every section's end. */
   multifdFlushAfterEachSection?: boolean;
-  /** With capability `compress`, 1 to 255. */
+  /** With capability `compress`, 1 to 255; as `compressThreads`. */
   decompressThreads?: number;
   /** Overrides what the machine version says: whether a compressed page that cannot be inflated is an error. */
   decompressErrorCheck?: boolean;

@@ -97,6 +97,12 @@ for (const level of [0, 1, 6, 9]) {
   });
 }
 
+test('with many threads the batches are smaller', () => {
+  const batch = (threads: number) =>
+    createCompressThreads({ threads, level: 1, detectZero: true }).pagesPerSubmit;
+  assert.deepEqual([1, 16, 32, 255].map(batch), [64, 64, 32, 8]);
+});
+
 test('zero pages are compressed where they are not looked for', async (context) => {
   const block = content();
   const threads = await open(context, block, { detectZero: false });

@@ -13,13 +13,17 @@ export interface CompressThreadsOptions {
   readonly detectZero: boolean;
 }
 
-/** Compress threads over Piscina tasks of 64 pages. Nothing is started before `open`. */
+/** With many threads the batches are smaller: before a section ends all of them are waited for. */
+const PAGES_UNDER_WAY = 1024;
+const LEAST_BATCH_PAGES = 8;
+
+/** Compress threads over Piscina tasks of up to 64 pages. Nothing is started before `open`. */
 export function createCompressThreads(options: CompressThreadsOptions): CompressThreads {
   return new PooledCompressThreads(options);
 }
 
 class PooledCompressThreads implements CompressThreads {
-  readonly pagesPerSubmit = COMPRESS_BATCH_PAGES;
+  readonly pagesPerSubmit: number;
   readonly failed: Promise<never>;
   pendingPages = 0;
   readonly #options: CompressThreadsOptions;
@@ -31,6 +35,8 @@ class PooledCompressThreads implements CompressThreads {
   constructor(options: CompressThreadsOptions) {
     this.#options = options;
     const { threads } = options;
+    const fair = Math.floor(PAGES_UNDER_WAY / threads);
+    this.pagesPerSubmit = Math.max(LEAST_BATCH_PAGES, Math.min(fair, COMPRESS_BATCH_PAGES));
     const entry = workerEntry(import.meta.url, './compress-worker');
     this.#pool = new SlotPool({ entry, threads, slotBytes: COMPRESS_SLOT_BYTES, what: 'compress thread' });
     this.failed = this.#pool.failed;

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { MigrationError } from '@pageferry/core';
 import { Piscina } from 'piscina';
 import { taskError } from '../task-error.ts';
@@ -10,6 +11,7 @@ const MAX_YOUNG_GENERATION_MB = 4;
 export interface SlotPoolOptions {
   /** The workers' module; its task is given the number of a slot. */
   readonly entry: URL;
+  /** Slots, and threads as far as there are processors for them. */
   readonly threads: number;
   readonly slotBytes: number;
   /** For errors: `compress thread`. */
@@ -23,7 +25,8 @@ export interface SlotPoolData {
 
 /**
  * Threads that work on slots of shared memory, one short Piscina task per filled slot: only the slot's number goes
- * to the task, and nothing comes back. There are as many slots as threads.
+ * to the task, and nothing comes back. More threads than processors would bring nothing, and each costs memory: the
+ * slots beyond them wait their turn.
  */
 export class SlotPool {
   readonly memory: SharedArrayBuffer;
@@ -50,7 +53,8 @@ export class SlotPool {
 
   /** Starts the threads. Resolves when the first can work. @param data what the workers need, beside the slots */
   async start(data: object): Promise<void> {
-    const { entry, threads } = this.#options;
+    const { entry } = this.#options;
+    const threads = Math.min(this.#options.threads, availableParallelism());
     const workerData: SlotPoolData = { ...data, memory: this.memory };
     this.#pool = new Piscina({
       filename: entry.href,
@@ -73,11 +77,6 @@ export class SlotPool {
 
   release(slot: number): void {
     this.#free.push(slot);
-  }
-
-  /** Slots that are being worked on. */
-  get running(): number {
-    return this.#running;
   }
 
   /** Has a thread work on a slot. @param done called when it has; the slot is the caller's again */
