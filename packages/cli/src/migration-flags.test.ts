@@ -69,6 +69,29 @@ test('the flags of both sides reach the options of the destination', () => {
   });
 });
 
+test('flags of the compress threads need the capability, and go to their side', () => {
+  const both = ['--capability', 'compress', '--compress-threads', '3', '--compress-wait-thread=off'];
+  const flags = parse(
+    [...both, '--decompress-threads', '4', '--decompress-error-check=off'],
+    ['source', 'destination'],
+  );
+  assert.deepEqual(toMigrateOptions(flags, true), {
+    multifd: false,
+    compress: true,
+    compressThreads: 3,
+    compressWaitThread: false,
+  });
+  assert.deepEqual(toReceiveOptions(flags, true), {
+    multifd: false,
+    compress: true,
+    decompressThreads: 4,
+    decompressErrorCheck: false,
+  });
+  const alone = (...args: string[]) => toReceiveOptions(parse(args, ['destination']), false);
+  assert.throws(() => alone('--decompress-threads', '4'), { code: 'bad-option' });
+  assert.throws(() => alone('--decompress-error-check'), { code: 'bad-option' });
+});
+
 test('mapped-ram is an option of a source that can use it', () => {
   assert.deepEqual(migrateOptions('--capability', 'mapped-ram=on'), { multifd: false, mappedRam: true });
 });

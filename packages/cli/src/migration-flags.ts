@@ -34,6 +34,7 @@ export interface MigrationFlags {
   multifdBackend?: MigrateOptions['multifdBackend'];
   multifdFlushAfterEachSection?: boolean;
   sendSwitchoverStart?: boolean;
+  decompressErrorCheck?: boolean;
   connectTimeout?: number;
   channelTimeout?: number;
   stallTimeout?: number;
@@ -83,6 +84,8 @@ export function addMigrationFlags(
   add(command, new Option('--multifd-backend <name>', backend).choices(CODEC_BACKENDS));
   add(command, onOff(new Option('--multifd-flush-after-each-section [on|off]', machine)));
   if (source) add(command, onOff(new Option('--send-switchover-start [on|off]', machine)));
+  if (sides.includes('destination'))
+    add(command, onOff(new Option('--decompress-error-check [on|off]', machine)));
   addTimeLimits(command, source);
 }
 

@@ -27,7 +27,10 @@ export function toMigrateOptions(flags: MigrationFlags, multifdDefault: boolean)
 
 /** Options of the destination; as `toMigrateOptions`. */
 export function toReceiveOptions(flags: MigrationFlags, multifdDefault: boolean): ReceiveOptions {
-  return toOptions('destination', flags, multifdDefault, {});
+  const { decompressErrorCheck } = flags;
+  if (decompressErrorCheck !== undefined && capabilityMap(flags).get('compress') !== true)
+    throw new MigrationError('bad-option', '--decompress-error-check needs --capability compress');
+  return toOptions('destination', flags, multifdDefault, { decompressErrorCheck });
 }
 
 function toOptions<T extends object>(
