@@ -71,7 +71,7 @@ export class SnapshotPages {
     stream.ramPart();
     const deadline = performance.now() + limitMs;
     while (!this.done && performance.now() < deadline) {
-      const urgent = tracker.takeUrgent(URGENT_PAGES, (...copy) => this.#addUrgent(...copy));
+      const urgent = tracker.takeUrgent(URGENT_PAGES, this.#addUrgent);
       const claimed = this.#addClaimed();
       this.#left -= urgent + claimed;
       if (urgent + claimed === 0) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -91,10 +91,10 @@ export class SnapshotPages {
     signal.throwIfAborted();
   }
 
-  #addUrgent(blockIndex: number, page: number, slots: Buffer, at: number): void {
+  readonly #addUrgent = (blockIndex: number, page: number, slots: Buffer, at: number): void => {
     if (this.#parts.detectZero && isZeroPage(slots, at)) this.main.addZero(blockIndex, page);
     else this.main.addRecord(blockIndex, page, RamFlag.page, slots, at, TARGET_PAGE_BYTES);
-  }
+  };
 
   #addClaimed(): number {
     const { tracker, detectZero } = this.#parts;
