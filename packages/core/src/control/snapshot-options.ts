@@ -20,6 +20,4 @@ export function checkSnapshotOptions(asked: MigrateOptions): void {
   checkCapabilities({ isOn, valueOf: () => undefined }, DEFAULT_QEMU_VERSION);
   if (asked.mappedRam)
     throw new MigrationError('unsupported', 'background-snapshot to a mapped-ram file is not supported');
-  if (asked.ignoreShared)
-    throw new MigrationError('unsupported', 'background-snapshot with x-ignore-shared is not supported');
 }

@@ -47,10 +47,11 @@ function listenerOf(channel: MemoryChannel) {
   };
 }
 
-function snapshotOf(guest: TrackedGuest) {
+function snapshotOf(guest: TrackedGuest, ignoreShared = false) {
   const target = new TestTarget();
+  target.shared = guest.shared;
   const [near, far] = MemoryChannel.pair();
-  const options = resolveMigrateOptions({ backgroundSnapshot: true, stallTimeoutMs: 2000 });
+  const options = resolveMigrateOptions({ backgroundSnapshot: true, ignoreShared, stallTimeoutMs: 2000 });
   const handedOver: true[] = [];
   const outgoing = new OutgoingMigration({
     guest,
@@ -60,7 +61,7 @@ function snapshotOf(guest: TrackedGuest) {
   });
   const incoming = new IncomingMigration({
     guest: target,
-    options: resolveReceiveOptions({ stallTimeoutMs: 2000 }),
+    options: resolveReceiveOptions({ ignoreShared, stallTimeoutMs: 2000 }),
     listener: listenerOf(far),
   });
   return { target, near, outgoing, incoming, handedOver };
@@ -83,6 +84,17 @@ test('what the guest writes meanwhile is not in it', async () => {
   // The disks stay here, and so does the guest.
   assert.deepEqual(guest.calls, ['save']);
   assert.deepEqual(handedOver, []);
+});
+
+test('with x-ignore-shared a shared block stays where it is, and may be written', async () => {
+  const guest = new TrackedGuest();
+  guest.shared = ['pc.ram'];
+  const { target, outgoing, incoming } = snapshotOf(guest, true);
+  const [sent] = await Promise.all([outgoing.run(), incoming.run()]);
+  assert.equal(sent.ram.normal + sent.ram.duplicate, 8);
+  assert.ok(guest.atSave[1]!.equals(Buffer.from(target.blocks[1]!.bytes)));
+  assert.ok(target.blocks[0]!.bytes.every((byte) => byte === 0));
+  assert.ok(guest.control.running);
 });
 
 test('a guest that its owner stops meanwhile stays stopped, also when the snapshot fails then', async () => {

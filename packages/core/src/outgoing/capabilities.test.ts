@@ -304,12 +304,6 @@ test('zero-page-detection of a plain channel: none sends pages, the others ZERO 
   }
 });
 
-test('a background snapshot has all of the guest, shared or not', () => {
-  assert.throws(() => resolveMigrateOptions({ backgroundSnapshot: true, ignoreShared: true }), {
-    code: 'unsupported',
-  });
-});
-
 test('mapped-ram goes neither with x-ignore-shared nor without a configuration', () => {
   for (const other of [{ ignoreShared: true }, { sendConfiguration: false }]) {
     assert.throws(() => resolveMigrateOptions({ mappedRam: true, ...other }), { code: 'bad-option' });
