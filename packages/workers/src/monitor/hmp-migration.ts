@@ -1,39 +1,10 @@
 import type { MigrationInfo, MigrationStats, SocketAddressInfo } from '@pageferry/core/qmp';
+import { globalLines, type HmpGlobals, type HmpLayout } from './hmp-globals.ts';
 
 /**
  * `info migrate` for people, laid out as QEMU does: up to 10.0 a line for each figure, from 10.1 on in groups.
  * Sizes in kbytes are bytes / 1024, rounded down.
  */
-
-/** What the machine type and the command line fix, as `info migrate` shows it. */
-export interface HmpGlobals {
-  readonly storeGlobalState: boolean;
-  readonly onlyMigratable: boolean;
-  readonly sendConfiguration: boolean;
-  readonly sendSectionFooter: boolean;
-  /** Up to 9.0. */
-  readonly decompressErrorCheck: boolean;
-  /** From 10.0. */
-  readonly sendSwitchoverStart: boolean;
-  readonly clearBitmapShift: number;
-}
-
-/** Those of the newest machine types. */
-export const HMP_GLOBALS: HmpGlobals = {
-  storeGlobalState: true,
-  onlyMigratable: false,
-  sendConfiguration: true,
-  sendSectionFooter: true,
-  decompressErrorCheck: true,
-  sendSwitchoverStart: true,
-  clearBitmapShift: 18,
-};
-
-/** Which globals a release has. */
-export interface HmpLayout {
-  readonly decompressErrorCheck: boolean;
-  readonly sendSwitchoverStart: boolean;
-}
 
 /** The lines up to QEMU 10.0. */
 export function migrationLines(info: MigrationInfo, globals: HmpGlobals, layout: HmpLayout): string[] {
@@ -92,21 +63,6 @@ export function groupedMigrationLines(
     ...optional(info['cpu-throttle-percentage'], (percent) => `CPU Throttle (%): ${percent}`),
     ...optional(info['dirty-limit-throttle-time-per-round'], (us) => `Dirty-limit Throttle (us): ${us}`),
     ...optional(info['dirty-limit-ring-full-time'], (us) => `Dirty-limit Ring Full (us): ${us}`),
-  ];
-}
-
-function globalLines(globals: HmpGlobals, layout: HmpLayout): string[] {
-  const onOff = (on: boolean) => (on ? 'on' : 'off');
-  return [
-    `store-global-state: ${onOff(globals.storeGlobalState)}`,
-    `only-migratable: ${onOff(globals.onlyMigratable)}`,
-    `send-configuration: ${onOff(globals.sendConfiguration)}`,
-    `send-section-footer: ${onOff(globals.sendSectionFooter)}`,
-    ...(layout.decompressErrorCheck
-      ? [`decompress-error-check: ${onOff(globals.decompressErrorCheck)}`]
-      : []),
-    ...(layout.sendSwitchoverStart ? [`send-switchover-start: ${onOff(globals.sendSwitchoverStart)}`] : []),
-    `clear-bitmap-shift: ${globals.clearBitmapShift}`,
   ];
 }
 

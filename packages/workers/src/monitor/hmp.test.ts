@@ -4,14 +4,15 @@ import { MigrationSettings, type QemuVersion } from '@pageferry/core/control/sch
 import { type MigrationInfo, type QmpCommands, QmpError } from '@pageferry/core/qmp';
 import { QEMU_VERSIONS } from '../../../../test/lib/find-qemus.ts';
 import { askHmp, type HmpAnswers, recordedHmp } from '../../../../test/lib/hmp-questions.ts';
+import { Qemu } from '../../../../test/lib/qemu.ts';
 import { qemuTest } from '../../../../test/lib/qemu-test.ts';
 import { type HmpMonitor, runHmp } from './hmp.ts';
-import { HMP_GLOBALS } from './hmp-migration.ts';
+import { machineGlobals } from './hmp-globals.ts';
 
 type Answers = { [C in keyof QmpCommands]?: QmpCommands[C]['return'] | QmpError };
 
 /** A monitor that keeps settings, answers what it is told to, and notes what was asked. */
-function monitor(version: QemuVersion, answers: Answers = {}) {
+function monitor(version: QemuVersion, answers: Answers = {}, machine = `pc-i440fx-${version}`) {
   const settings = new MigrationSettings({ side: 'source', version });
   const asked: [string, unknown][] = [];
   const execute = async (command: keyof QmpCommands, args: Record<string, unknown>): Promise<unknown> => {
@@ -23,7 +24,11 @@ function monitor(version: QemuVersion, answers: Answers = {}) {
     if (answer instanceof QmpError) throw answer;
     return answer ?? {};
   };
-  const hmp: HmpMonitor = { version, globals: HMP_GLOBALS, execute: execute as HmpMonitor['execute'] };
+  const hmp: HmpMonitor = {
+    version,
+    globals: machineGlobals(machine),
+    execute: execute as HmpMonitor['execute'],
+  };
   return { settings, asked, run: (line: string) => runHmp(line, hmp) };
 }
 
@@ -69,6 +74,20 @@ for (const version of QEMU_VERSIONS) {
     for (const { info, text } of live.migrations) await checkMigration(version, info, text);
     await checkSettings(version, live);
     await checkValues(version, live);
+  });
+}
+
+for (const [version, machine] of [
+  ['7.2', 'pc-i440fx-2.3'],
+  ['7.2', 'pc-i440fx-2.4'],
+  ['7.2', 'pc-i440fx-3.0'],
+  ['10.0', 'pc-i440fx-2.4'],
+  ['10.0', 'pc-i440fx-9.2'],
+] as const) {
+  qemuTest(version, `QEMU ${version}: globals of ${machine}`, async () => {
+    await using qemu = await Qemu.start({ version, machine, paused: true });
+    const live = await qemu.qmp.execute('human-monitor-command', { 'command-line': 'info migrate' });
+    assert.equal(await monitor(version, {}, machine).run('info migrate'), live);
   });
 }
 

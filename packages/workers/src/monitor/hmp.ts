@@ -1,8 +1,9 @@
 import { isAlive, type QemuVersion } from '@pageferry/core/control/schema';
 import { type QmpCommands, QmpError, type QmpMigrationStatus } from '@pageferry/core/qmp';
 import { dirtyLimitLines, dirtyRateLines } from './hmp-dirty-rate.ts';
+import type { HmpGlobals } from './hmp-globals.ts';
 import { type HmpArguments, type HmpSyntax, HmpUsageError, readArguments, splitWords } from './hmp-line.ts';
-import { groupedMigrationLines, type HmpGlobals, migrationLines } from './hmp-migration.ts';
+import { groupedMigrationLines, migrationLines } from './hmp-migration.ts';
 import { parameterLines, parameterValue } from './hmp-settings.ts';
 
 /**

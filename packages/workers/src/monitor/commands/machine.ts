@@ -1,8 +1,5 @@
 import type { QmpCommand, StatusInfo } from '@pageferry/core/qmp';
-import { z } from 'zod';
 import { command } from '../command.ts';
-import { runHmp } from '../hmp.ts';
-import { HMP_GLOBALS } from '../hmp-migration.ts';
 import type { Monitor } from '../monitor.ts';
 
 /** The events that a monitor can emit. */
@@ -24,15 +21,6 @@ export function machineCommands(monitor: Monitor): Record<string, QmpCommand> {
     'query-version': command({}, () => monitor.version),
     'query-commands': command({}, () =>
       ['qmp_capabilities', ...monitor.commands.keys()].map((name) => ({ name })),
-    ),
-    'human-monitor-command': command(
-      { 'command-line': z.string(), 'cpu-index': z.int().optional() },
-      ({ 'command-line': line }) =>
-        runHmp(line, {
-          version: release.version,
-          globals: HMP_GLOBALS,
-          execute: (name, args) => monitor.execute(name, args),
-        }),
     ),
     'query-events': command({}, () => EVENTS.map((name) => ({ name }))),
   };
