@@ -12,7 +12,7 @@ export interface RunOptions {
   /** Told each event, in order and none left out. Called on the thread that called `migrate` or `receive`. */
   onEvent?: (event: MigrationEvent) => void;
   /** Threads that were started before; see `prepareEngine`. */
-  engine?: Engine;
+  engine?: Engine | undefined;
 }
 
 const PROGRESS_INTERVAL_MS = 200;

@@ -4,6 +4,7 @@ import type { MigrationSettings } from '@pageferry/core/control/schema';
 import type { IncomingGuest } from '@pageferry/core/guest';
 import type { MigrationInfo, QmpEvent, SocketAddressInfo } from '@pageferry/core/qmp';
 import { formatUri } from '@pageferry/core/transport';
+import type { Engine, EngineOptions } from '../engine/engine.ts';
 import { type Reception, receive } from '../receive.ts';
 import type { MonitoredTarget } from './guest.ts';
 import type { Machine } from './machine.ts';
@@ -20,6 +21,8 @@ interface Parts {
   /** Also when the capability `events` is off. */
   emitAlways(event: QmpEvent): void;
   log(text: string): void;
+  /** Threads that were started before, if there are some. */
+  engineFor(options: EngineOptions): Engine | undefined;
   /** The guest did not arrive, and the process is to end because of it. */
   failed(error: MigrationError): void;
 }
@@ -54,11 +57,13 @@ export class Incoming {
     if (this.started) {
       throw new MigrationError('bad-state', 'The incoming migration has already been started');
     }
-    const { machine, target, settings, log } = this.#parts;
+    const { machine, target, settings, log, engineFor } = this.#parts;
     const address = addressOf(destination);
     checkTransport(address, (capability) => settings.isOn(capability));
+    const options = settings.toReceiveOptions();
     const reception = receive(formatUri(address), {
-      ...settings.toReceiveOptions(),
+      ...options,
+      engine: engineFor({ ...options, direction: 'incoming' }),
       // QEMU has no such limit: a source may be paused for hours before its switch-over.
       stallTimeoutMs: 0,
       guest: startedBy(target.target, () => machine.arrive(target)),

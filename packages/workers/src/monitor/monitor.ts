@@ -10,6 +10,7 @@ import {
   type RunState,
 } from '@pageferry/core/qmp';
 import { formatUuid } from '@pageferry/core/wire';
+import type { EngineOptions } from '../engine/engine.ts';
 import { monitorCommands } from './commands/index.ts';
 import { DirtyRates } from './dirty-rate.ts';
 import type { MonitoredGuest, MonitoredTarget } from './guest.ts';
@@ -17,6 +18,7 @@ import { Incoming } from './incoming.ts';
 import { Machine } from './machine.ts';
 import { Outgoing } from './outgoing.ts';
 import { type Release, releaseOf } from './release.ts';
+import { WarmEngine } from './warm-engine.ts';
 
 export interface MonitorOptions {
   /** The machine's parameters and capabilities; their version is the QEMU release that is spoken. */
@@ -54,6 +56,7 @@ export class Monitor {
   readonly ended: Promise<MonitorEnd>;
   readonly #options: MonitorOptions;
   readonly #end = Promise.withResolvers<MonitorEnd>();
+  readonly #warm = new WarmEngine();
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -67,7 +70,16 @@ export class Monitor {
       'guest' in machine
         ? Machine.withGuest(machine.guest, machine.state, this.release, emit)
         : Machine.awaitingGuest(machine.paused, this.release, emit);
-    const parts = { machine: this.machine, settings, release: this.release, emit, emitAlways, log };
+    const engineFor = (wanted: EngineOptions) => this.#warm.take(wanted);
+    const parts = {
+      machine: this.machine,
+      settings,
+      release: this.release,
+      emit,
+      emitAlways,
+      log,
+      engineFor,
+    };
     this.outgoing = new Outgoing(parts);
     this.dirtyRates = new DirtyRates(this.machine, this.release, log);
     if ('target' in machine) {
@@ -75,6 +87,17 @@ export class Monitor {
       this.incoming = new Incoming({ ...parts, target: machine.target, failed });
     }
     this.commands = monitorCommands(this);
+    this.warmUp();
+  }
+
+  /** Has threads ready for the migration that comes next, as far as the settings tell. */
+  warmUp(): void {
+    const { settings, machine, incoming } = this;
+    if (this.outgoing.running) return;
+    if (machine.guest !== undefined)
+      this.#warm.expect({ ...settings.toMigrateOptions(), direction: 'outgoing' });
+    else if (incoming?.started === false)
+      this.#warm.expect({ ...settings.toReceiveOptions(), direction: 'incoming' });
   }
 
   /** For greeting and query-version. */
@@ -121,7 +144,7 @@ export class Monitor {
 
   /** Cancels what is under way, and lets go of the guest. */
   async close(): Promise<void> {
-    await Promise.all([this.outgoing.close(), this.incoming?.close()]);
+    await Promise.all([this.outgoing.close(), this.incoming?.close(), this.#warm.close()]);
     this.dirtyRates.close();
     await this.machine.close();
   }

@@ -9,6 +9,7 @@ import type { MigrationSettings } from '@pageferry/core/control/schema';
 import type { MigrationInfo, QmpEvent } from '@pageferry/core/qmp';
 import { formatUri, type MigrationAddress } from '@pageferry/core/transport';
 import type { Migration } from '../engine/coordinator.ts';
+import type { Engine, EngineOptions } from '../engine/engine.ts';
 import { migrate } from '../migrate.ts';
 import type { Machine } from './machine.ts';
 import { sourceInfo } from './migration-info.ts';
@@ -21,6 +22,8 @@ interface Parts {
   readonly release: Release;
   emit(event: QmpEvent): void;
   log(text: string): void;
+  /** Threads that were started before, if there are some. */
+  engineFor(options: EngineOptions): Engine | undefined;
 }
 
 /** The source's side of a monitor: at most one migration at a time, and what the last one came to. */
@@ -54,7 +57,7 @@ export class Outgoing {
    * @throws MigrationError when it is refused
    */
   async start(destination: Destination): Promise<void> {
-    const { machine, settings, release } = this.#parts;
+    const { machine, settings, release, engineFor } = this.#parts;
     this.#refuse();
     let address: MigrationAddress;
     try {
@@ -73,6 +76,7 @@ export class Outgoing {
     const begun = Promise.withResolvers<void>();
     const migration = migrate(machine.guest!.guest, formatUri(address), {
       ...options,
+      engine: engineFor({ ...options, direction: 'outgoing' }),
       onEvent: (event) => {
         if (event.event === 'MIGRATION') {
           this.#begun = true;

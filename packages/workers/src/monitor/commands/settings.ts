@@ -9,14 +9,15 @@ export function settingsCommands(monitor: Monitor): Record<string, QmpCommand> {
   return {
     'query-migrate-parameters': command({}, () => settings.queryParameters()),
     'query-migrate-capabilities': command({}, () => settings.queryCapabilities()),
-    'migrate-set-capabilities': command({ capabilities: z.array(z.unknown()) }, ({ capabilities }) =>
+    'migrate-set-capabilities': command({ capabilities: z.array(z.unknown()) }, ({ capabilities }) => {
       settings.setCapabilities(capabilities, {
         running: outgoing.running,
         incoming: monitor.incoming !== undefined,
         listening: monitor.incoming?.started === true,
         severalConnections: monitor.incoming?.severalConnections,
-      }),
-    ),
+      });
+      monitor.warmUp();
+    }),
     // Its members have a reader of their own, with QEMU's rules for each.
     'migrate-set-parameters': {
       run: (args) =>
@@ -24,6 +25,7 @@ export function settingsCommands(monitor: Monitor): Record<string, QmpCommand> {
           const changes = settings.liveChanges(args);
           settings.setParameters(args);
           await outgoing.setParameters(changes);
+          monitor.warmUp();
         }).run({}),
     },
   };
