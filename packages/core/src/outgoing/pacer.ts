@@ -4,7 +4,7 @@ import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
 /** Length of a measuring and limiting window, ms (QEMU's BUFFER_DELAY). */
 const WINDOW_MS = 100;
 /** Pages may wait in the channels' queues for as long as this takes at the limit, so that channels work in parallel. */
-const LOOKAHEAD_MS = 30;
+const LOOKAHEAD_MS = 50;
 /** How soon a queue is looked at again: its pages may turn out to be zero, or to be compressed. */
 const QUEUE_POLL_MS = 2;
 /** A queued page is taken for no less than this, whatever the pages before it became. */
