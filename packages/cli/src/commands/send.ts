@@ -31,6 +31,8 @@ Examples:
       the destination must have capability multifd and the compression set
   pageferry send vm.img file:new.img --capability mapped-ram
       a mapped-ram file, which a QEMU from 9.0 on loads with -incoming file:
+  pageferry send vm.img tcp:HOST:4444 --capability pause-before-switchover
+      sends all RAM, and the devices only after a line on standard input (Enter)
 `;
 
 /** `pageferry send`: a source that plays a captured guest into a QEMU or a pageferry. */

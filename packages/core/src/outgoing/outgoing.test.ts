@@ -237,3 +237,33 @@ test('max-bandwidth is kept', async () => {
   // 308 pages are 1.26 MB; the last bytes within the downtime limit are sent at full speed.
   assert.ok(seconds > 0.15, `${seconds} s for ${sent.ram.transferred} bytes`);
 });
+
+test('a cancel while the last bytes leave a transport without a return path: the guest is here', async () => {
+  const { guest, near, outgoing, events } = setUp({ duplex: false });
+  near.close = async () => {
+    // The close is done, and the cancel comes before anybody has seen that.
+    outgoing.cancel();
+  };
+  await assert.rejects(outgoing.run(), { code: 'cancelled' });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(outgoing.progress().status, 'cancelled');
+  assert.deepEqual(statusesOf(events).slice(-3), ['device', 'cancelling', 'cancelled']);
+  assert.ok(guest.control.running);
+});
+
+test('whatever fails when the destination has just said that it has the guest: it has it', async () => {
+  const { guest, outgoing, incoming, near, events } = setUp({ options: { multifd: true } });
+  const run = outgoing.run();
+  const failing = incoming.run();
+  // The source hears SHUT 0 in this read.
+  const read = near.read.bind(near);
+  near.read = async () => {
+    const chunk = await read();
+    const shut = chunk !== undefined && chunk.at(-1) === 0 && chunk.length >= 8;
+    if (shut && Buffer.from(chunk).readUInt16BE(chunk.length - 8) === 1) outgoing.cancel();
+    return chunk;
+  };
+  await Promise.all([run, failing]);
+  assert.deepEqual(statusesOf(events).slice(-3), ['device', 'cancelling', 'completed']);
+  assert.ok(!guest.control.running);
+});

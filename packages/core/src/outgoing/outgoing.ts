@@ -177,7 +177,7 @@ export class OutgoingMigration {
     await this.#enterActive(stream);
     await iterate(this.#control, connected);
     await switchOver(this.#control, connected, this.#enterPhase);
-    await this.#complete();
+    await this.#complete(signal);
   }
 
   async #takeSnapshot(
@@ -193,7 +193,7 @@ export class OutgoingMigration {
     await snapshot.take(this.#enterPhase);
     const trouble = await this.#unplug.restore();
     if (trouble !== undefined) this.#warnings.push(trouble);
-    await this.#complete();
+    await this.#complete(this.#stop.signal);
   }
 
   /** Setup is done: waits for devices that the guest must let go of. */
@@ -217,15 +217,19 @@ export class OutgoingMigration {
   /**
    * The hand-over. With a return path the destination has said that it holds the guest, so what fails from
    * here on is only worth a warning. Without one the clean end of the stream is all that there is to go by.
+   *
+   * @param signal aborted when the guest is being taken back: then it is not handed over
    */
-  async #complete(): Promise<void> {
+  async #complete(signal?: AbortSignal): Promise<void> {
     const link = this.#link!;
     if (link.returnPath === undefined) {
       // A mapped-ram file is brought to the disk here, which may take long and moves no byte.
       const closed = link.close();
       await (this.#live.mappedRam ? this.#watch.pausedDuring(closed) : closed);
+      signal?.throwIfAborted();
       this.#handOver();
     } else {
+      signal?.throwIfAborted();
       this.#handOver();
       await link.close().catch((error: Error) => this.#fail(error));
     }

@@ -21,15 +21,15 @@ export async function explain(
   link: SourceLink | undefined,
 ): Promise<MigrationError | undefined> {
   const returnPath = link?.returnPath;
-  if (returnPath === undefined) return error;
-  if (error.code === 'cancelled' && returnPath.allSent) {
-    link?.channel?.close().catch(() => {});
-    const verdict = await within(CANCEL_GRACE_MS, returnPath.verdict);
-    return verdict === 'success' ? undefined : error;
-  }
-  if (error.code !== 'connection-lost') return error;
-  const verdict = await within(LOST_GRACE_MS, returnPath.verdict);
+  const lost = error.code === 'connection-lost';
+  if (returnPath === undefined || !(lost || returnPath.allSent)) return error;
+  const cancelled = error.code === 'cancelled';
+  if (cancelled) link?.channel?.close().catch(() => {});
+  // Of any other error the destination is not asked, but it may have spoken just now.
+  const graceMs = lost ? LOST_GRACE_MS : cancelled ? CANCEL_GRACE_MS : 0;
+  const verdict = await within(graceMs, returnPath.verdict);
   if (verdict === 'success') return undefined;
+  if (!lost) return error;
   const said = verdict instanceof MigrationError && verdict.code === 'destination-failed';
   return said ? verdict : withoutVerdict(error, returnPath);
 }
