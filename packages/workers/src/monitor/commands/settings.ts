@@ -12,7 +12,7 @@ export function settingsCommands(monitor: Monitor): Record<string, QmpCommand> {
     'migrate-set-capabilities': command({ capabilities: z.array(z.unknown()) }, ({ capabilities }) => {
       settings.setCapabilities(capabilities, {
         running: outgoing.running,
-        incoming: monitor.incoming !== undefined,
+        incoming: monitor.machine.guest === undefined,
         listening: monitor.incoming?.started === true,
         severalConnections: monitor.incoming?.severalConnections,
       });
