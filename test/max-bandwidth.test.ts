@@ -74,3 +74,41 @@ for (const [name, options, channels] of WAYS) {
     }
   });
 }
+
+test('what the link will carry at the switch-over can be said, and then counts', {
+  timeout: 60_000,
+}, async () => {
+  const guest = new BusyGuest(32 * 2 ** 20);
+  const reception = receive('tcp:127.0.0.1:0', { guest: new TestTarget() });
+  const migration = migrate(guest, await reception.listening, {
+    maxBandwidthBytesPerSecond: 20 * MB,
+    downtimeLimitMs: 300,
+  });
+  const seen = async (fits: (progress: Progress) => boolean): Promise<Progress> => {
+    for (;;) {
+      const progress = await migration.query();
+      assert.equal(progress.status, 'active');
+      if (fits(progress)) return progress;
+      await delay(20);
+    }
+  };
+  try {
+    while (migration.status !== 'active') await delay(5);
+    assert.equal((await migration.query()).expectedDowntimeMs, 300, 'nothing else is known yet');
+    // 32 MiB at 20 MB/s; on a loaded host it is less for a while.
+    const { expectedDowntimeMs } = await seen((progress) => progress.expectedDowntimeMs !== 300);
+    assert.ok(expectedDowntimeMs! > 1300, `${expectedDowntimeMs} ms`);
+    // Slower than the limit: what is expected grows, and it goes on.
+    await migration.setParameters({ availSwitchoverBandwidthBytesPerSecond: 2 * MB });
+    const slow = await seen((progress) => progress.expectedDowntimeMs! > 10_000);
+    assert.ok(slow.expectedDowntimeMs! < 18_000, `${slow.expectedDowntimeMs} ms`);
+    // 200 MB/s carry all of it within 300 ms.
+    await migration.setParameters({ availSwitchoverBandwidthBytesPerSecond: 200 * MB });
+    assert.equal((await migration.result).status, 'completed');
+    await reception.result;
+  } finally {
+    guest.close();
+    migration.cancel();
+    await migration.result.catch(() => {});
+  }
+});

@@ -136,9 +136,9 @@ export class OutgoingStats {
     const ram = this.#ramStats();
     const dirtyBytesPerMs = (this.#periods.dirtyPagesPerSecond * TARGET_PAGE_BYTES) / 1000;
     const rate = this.#pacer?.bytesPerMs ?? 0;
-    const downtimeMs = rate > 0 ? ram.remaining / rate : 0;
+    const downtimeMs = rate > 0 ? ram.remaining / this.#pacer!.switchoverBytesPerMs : 0;
     // Until what is left fits into the downtime limit the guest dirties pages; then it stands still.
-    const left = Math.max(0, ram.remaining - rate * this.#live.downtimeLimitMs);
+    const left = Math.max(0, ram.remaining - (this.#pacer?.thresholdBytes ?? 0));
     const etaMs = left / (rate - dirtyBytesPerMs) + Math.min(downtimeMs, this.#live.downtimeLimitMs);
     const over = this.#endMs !== undefined;
     return {
