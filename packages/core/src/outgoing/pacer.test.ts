@@ -39,6 +39,13 @@ test('without a limit nobody waits, and a limit that comes later begins with not
   live.maxBandwidthBytesPerSecond = MB;
   clock.ms += 10;
   assert.equal(pacer.waitMs(1e12, 0), 0);
+  assert.equal(pacer.unlimited(), false);
+  // The same limit again, after a while without.
+  live.maxBandwidthBytesPerSecond = 9;
+  assert.equal(pacer.unlimited(), true);
+  live.maxBandwidthBytesPerSecond = MB;
+  clock.ms += 10;
+  assert.equal(pacer.waitMs(2e12, 0), 0);
 });
 
 test('the limit is kept, whatever it is changed to, and a pause is not saved up', () => {

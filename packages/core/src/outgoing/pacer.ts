@@ -92,12 +92,23 @@ export class Pacer {
   }
 
   /**
+   * Whether there is no limit now: it is 0, or less than a byte a window, as in QEMU. What is sent meanwhile is not held
+   * against one that comes later.
+   */
+  unlimited(): boolean {
+    if ((this.#live.maxBandwidthBytesPerSecond * WINDOW_MS) / 1000 >= 1) return false;
+    this.#perMs = 0;
+    return true;
+  }
+
+  /**
    * Whether more may be sent now.
    * @param wireBytes sent since the start, over all channels
    * @param queuedPages given to channels that have not sent them yet
    * @returns 0: yes; else how many ms to wait before asking again
    */
   waitMs(wireBytes: number, queuedPages: number): number {
+    if (this.unlimited()) return 0;
     const now = this.#now();
     const perMs = this.#live.maxBandwidthBytesPerSecond / 1000;
     const queuedBytes = queuedPages * this.#queuedPageBytes;
@@ -109,7 +120,6 @@ export class Pacer {
     const grown = this.#budgetBytes + (now - this.#budgetAtMs) * perMs;
     this.#budgetBytes = Math.min(grown, wireBytes + queuedBytes + perMs * WINDOW_MS);
     this.#budgetAtMs = now;
-    if (perMs === 0) return 0;
     const left = this.#budgetBytes - wireBytes;
     if (left <= 0) return Math.min(WINDOW_MS, Math.max(1, -left / perMs));
     return queuedPages === 0 || queuedBytes < perMs * LOOKAHEAD_MS ? 0 : QUEUE_POLL_MS;

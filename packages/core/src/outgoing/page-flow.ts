@@ -99,7 +99,8 @@ export class PageFlow {
     for (;;) {
       signal.throwIfAborted();
       // With nothing left to send there is nothing to hold back: the sync point of the pass is due.
-      const waitMs = ram.dirtyPages > 0 ? pacer.waitMs(this.#parts.wireBytes(), this.queuedPages) : 0;
+      const isFree = ram.dirtyPages === 0 || pacer.unlimited();
+      const waitMs = isFree ? 0 : pacer.waitMs(this.#parts.wireBytes(), this.queuedPages);
       if (waitMs > 0) {
         await this.#flushMain();
         await new Promise((resolve) => setTimeout(resolve, waitMs));
