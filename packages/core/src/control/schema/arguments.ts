@@ -112,7 +112,7 @@ function read<T>(type: z.ZodType<T>, value: unknown, what: string): T {
   const issue = issues.find(({ code }) => code !== 'unrecognized_keys') ?? issues[0]!;
   const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
   const path = [...issue.path, ...(unknown === undefined ? [] : [unknown])];
-  const member = path.reduce<string>(join, '') || what;
+  const member = path.reduce<string>(join, typeof path[0] === 'number' ? what : '') || what;
   if (unknown !== undefined) throw new MigrationError('bad-option', `${member} is not known`);
   const found = issue.path.reduce<unknown>((outer, key) => (outer as never)?.[key], value);
   if (found === undefined) throw new MigrationError('bad-option', `${member} is missing`);
