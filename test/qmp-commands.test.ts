@@ -113,7 +113,8 @@ test('a guest is held by one destination, goes on to the next, and runs there', 
   await using middle = await Served.start('--incoming', 'defer');
   await using first = await Served.start(...GUEST, '--uuid', '6f1ed002-ab60-4a2c-8a3f-0123456789ab');
   for (const { qmp } of [first, middle]) {
-    await enable(qmp, 'return-path', 'events');
+    // Without validate-uuid no UUID is sent.
+    await enable(qmp, 'return-path', 'events', 'validate-uuid');
     await qmp.execute('migrate-set-parameters', { 'downtime-limit': 2000 });
   }
   const path = join(middle.folder, 'migration');
