@@ -62,7 +62,7 @@ test('announce-self sends as many frames as it is told', LIMIT, async () => {
     '--guest',
     `builtin,size=16M,mac=52:54:00:aa:bb:cc,network=udp:127.0.0.1:${catcher.port}`,
   );
-  await assert.rejects(served.qmp.execute('announce-self', { initial: 1 } as never), /'max' is missing/);
+  await assert.rejects(served.qmp.execute('announce-self', { initial: 1 } as never), /max is missing/);
   await served.qmp.execute('announce-self', { initial: 10, max: 20, rounds: 3, step: 5 });
   await catcher.caught(3);
   for (const { bytes } of catcher.frames) assert.equal(bytes.subarray(6, 12).toString('hex'), '525400aabbcc');
@@ -103,7 +103,7 @@ test('capabilities of a transport that it lacks, and settings that are not suppo
     /tls-creds is not supported/,
   );
   await enable(qmp, 'multifd');
-  await assert.rejects(qmp.execute('migrate', { uri: 'exec:cat >/dev/null' }), /multi-channel/);
+  await assert.rejects(qmp.execute('migrate', { uri: 'exec:cat >/dev/null' }), /several connections/);
   assert.deepEqual(await qmp.execute('query-migrate'), {});
   await assert.rejects(qmp.execute('migrate-pause'), /postcopy/);
 });
@@ -147,7 +147,10 @@ test('exit-on-error off: a destination whose guest did not come tells why', LIMI
   const info = await reach(qmp, 'failed');
   assert.match(info['error-desc']!, /./);
   assert.deepEqual(await qmp.execute('query-status'), { status: 'inmigrate', running: false });
-  await assert.rejects(qmp.execute('migrate-incoming', { uri: 'tcp:127.0.0.1:0' }), /already been started/);
+  await assert.rejects(
+    qmp.execute('migrate-incoming', { uri: 'tcp:127.0.0.1:0' }),
+    /waits for its guest already/,
+  );
 });
 
 test('an address that cannot be listened on leaves the destination as it was', LIMIT, async () => {

@@ -23,22 +23,22 @@ export function idOf(value: unknown): { id?: unknown } {
  * @throws QmpError
  */
 export function parseRequest(value: unknown, outOfBandEnabled: boolean): QmpRequest {
-  if (!isObject(value)) throw new QmpError('QMP input must be a JSON object');
+  if (!isObject(value)) throw new QmpError('a request is a JSON object');
   let command: unknown;
   let given: unknown = {};
   let outOfBand = false;
   for (const [name, member] of Object.entries(value)) {
     if (name === 'execute' || (name === 'exec-oob' && outOfBandEnabled)) {
-      if (command !== undefined) throw new QmpError("QMP input member 'execute' clashes with 'exec-oob'");
-      if (typeof member !== 'string') throw new QmpError(`QMP input member '${name}' must be a string`);
+      if (command !== undefined) throw new QmpError('a request has execute or exec-oob, not both');
+      if (typeof member !== 'string') throw new QmpError(`${name} of a request is a string`);
       command = member;
       outOfBand = name === 'exec-oob';
     } else if (name === 'arguments') {
-      if (!isObject(member)) throw new QmpError("QMP input member 'arguments' must be an object");
+      if (!isObject(member)) throw new QmpError('arguments of a request is an object');
       given = member;
-    } else if (name !== 'id') throw new QmpError(`QMP input member '${name}' is unexpected`);
+    } else if (name !== 'id') throw new QmpError(`a request has no member ${name}`);
   }
-  if (typeof command !== 'string') throw new QmpError("QMP input lacks member 'execute'");
+  if (typeof command !== 'string') throw new QmpError('a request has execute, the name of a command');
   return { command, arguments: given as QmpRequest['arguments'], outOfBand, ...idOf(value) };
 }
 

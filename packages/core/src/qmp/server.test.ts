@@ -116,20 +116,20 @@ test('greeting, negotiation, answers and ids are as in QMP', async (t) => {
   for (const [request, answer] of [
     [
       '{"execute": "echo", "id": 1}',
-      '{"id": 1, "error": {"class": "CommandNotFound", "desc": "Expecting capabilities negotiation with \'qmp_capabilities\'"}}',
+      '{"id": 1, "error": {"class": "CommandNotFound", "desc": "capabilities are not negotiated yet: qmp_capabilities comes first"}}',
     ],
     [
       '{"execute":"qmp_capabilities","arguments":{"enable":["foo"]}}',
-      '{"error": {"class": "GenericError", "desc": "Parameter \'enable\' does not accept value \'foo\'"}}',
+      '{"error": {"class": "GenericError", "desc": "enable: there is no capability foo here"}}',
     ],
     [
       '{"exec-oob":"urgent"}',
-      '{"error": {"class": "GenericError", "desc": "QMP input member \'exec-oob\' is unexpected"}}',
+      '{"error": {"class": "GenericError", "desc": "a request has no member exec-oob"}}',
     ],
     ['{"execute":"qmp_capabilities"}', '{"return": {}}'],
     [
       '{"execute":"qmp_capabilities"}',
-      '{"error": {"class": "CommandNotFound", "desc": "Capabilities negotiation is already complete, command ignored"}}',
+      '{"error": {"class": "CommandNotFound", "desc": "capabilities are negotiated already"}}',
     ],
     [
       `{'execute':'echo','arguments':{'a':[1]},'id':{"x":[null,12345678901234567890]}}`,
@@ -138,30 +138,27 @@ test('greeting, negotiation, answers and ids are as in QMP', async (t) => {
     ['{"execute":"echo","id":null}', '{"return": {}, "id": null}'],
     [
       '{"execute":"nothing","id":"é"}',
-      '{"id": "\\u00E9", "error": {"class": "CommandNotFound", "desc": "The command nothing has not been found"}}',
+      '{"id": "\\u00E9", "error": {"class": "CommandNotFound", "desc": "there is no command nothing"}}',
     ],
     [
       '{"execute":"toString"}',
-      '{"error": {"class": "CommandNotFound", "desc": "The command toString has not been found"}}',
+      '{"error": {"class": "CommandNotFound", "desc": "there is no command toString"}}',
     ],
     ['{"execute":"refuse"}', '{"error": {"class": "DeviceNotFound", "desc": "no such device"}}'],
     ['{"execute":"break"}', '{"error": {"class": "GenericError", "desc": "TypeError: a defect"}}'],
-    ['[1]', '{"error": {"class": "GenericError", "desc": "QMP input must be a JSON object"}}'],
-    [
-      '{"execute":1}',
-      '{"error": {"class": "GenericError", "desc": "QMP input member \'execute\' must be a string"}}',
-    ],
+    ['[1]', '{"error": {"class": "GenericError", "desc": "a request is a JSON object"}}'],
+    ['{"execute":1}', '{"error": {"class": "GenericError", "desc": "execute of a request is a string"}}'],
     [
       '{"id":2}',
-      '{"id": 2, "error": {"class": "GenericError", "desc": "QMP input lacks member \'execute\'"}}',
+      '{"id": 2, "error": {"class": "GenericError", "desc": "a request has execute, the name of a command"}}',
     ],
     [
       '{"execute":"echo","arguments":3}',
-      '{"error": {"class": "GenericError", "desc": "QMP input member \'arguments\' must be an object"}}',
+      '{"error": {"class": "GenericError", "desc": "arguments of a request is an object"}}',
     ],
     [
       '{"execute":"echo","foo":3}',
-      '{"error": {"class": "GenericError", "desc": "QMP input member \'foo\' is unexpected"}}',
+      '{"error": {"class": "GenericError", "desc": "a request has no member foo"}}',
     ],
     ['}', '{"error": {"class": "GenericError", "desc": "JSON parse error, a } that closes nothing"}}'],
   ] as const) {
@@ -189,7 +186,7 @@ test('several clients: commands of all run one after another, out-of-band ones a
   await assert.rejects(one.execute('echo', {}, { oob: true }), {
     desc: 'The command echo does not support OOB',
   });
-  await assert.rejects(two.execute('urgent', {}, { oob: true }), /'exec-oob' is unexpected|lacks/);
+  await assert.rejects(two.execute('urgent', {}, { oob: true }), /no member exec-oob|has execute/);
 });
 
 test('events go to every client that has negotiated', async (t) => {

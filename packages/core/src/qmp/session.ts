@@ -145,15 +145,17 @@ export class QmpSession {
 
   #negotiate({ command, arguments: given }: QmpRequest): object {
     if (command !== 'qmp_capabilities') {
-      throw new QmpError("Expecting capabilities negotiation with 'qmp_capabilities'", 'CommandNotFound');
+      throw new QmpError(
+        'capabilities are not negotiated yet: qmp_capabilities comes first',
+        'CommandNotFound',
+      );
     }
     const { enable = [], ...rest } = given;
     const [unknown] = Object.keys(rest);
-    if (unknown !== undefined) throw new QmpError(`Parameter '${unknown}' is unexpected`);
-    if (!Array.isArray(enable)) throw new QmpError("Invalid parameter type for 'enable', expected: array");
+    if (unknown !== undefined) throw new QmpError(`qmp_capabilities takes no argument ${unknown}`);
+    if (!Array.isArray(enable)) throw new QmpError('enable is no array');
     const wrong = enable.find((capability) => capability !== 'oob');
-    if (wrong !== undefined)
-      throw new QmpError(`Parameter 'enable' does not accept value '${String(wrong)}'`);
+    if (wrong !== undefined) throw new QmpError(`enable: there is no capability ${String(wrong)} here`);
     this.#negotiated = true;
     this.#outOfBand = enable.length > 0;
     return {};
@@ -162,11 +164,10 @@ export class QmpSession {
   #dispatch(request: QmpRequest): Promise<unknown> {
     const { command, outOfBand } = request;
     if (command === 'qmp_capabilities') {
-      throw new QmpError('Capabilities negotiation is already complete, command ignored', 'CommandNotFound');
+      throw new QmpError('capabilities are negotiated already', 'CommandNotFound');
     }
     const allowed = this.#host.allowsOutOfBand(command);
-    if (allowed === undefined)
-      throw new QmpError(`The command ${command} has not been found`, 'CommandNotFound');
+    if (allowed === undefined) throw new QmpError(`there is no command ${command}`, 'CommandNotFound');
     if (outOfBand && !allowed) throw new QmpError(`The command ${command} does not support OOB`);
     return this.#host.execute(request);
   }

@@ -16,19 +16,19 @@ const sample = command(
 test('arguments are read, and what is wrong with them is told in the words of QEMU', async () => {
   assert.deepEqual(await sample.run({ uri: 'x', n: 3 }), { uri: 'x', n: 3 });
   for (const [args, desc] of [
-    [{}, "Parameter 'uri' is missing"],
-    [{ uri: 5 }, "Invalid parameter type for 'uri', expected: string"],
-    [{ uri: 'x', n: 1.5 }, "Invalid parameter type for 'n', expected: integer"],
-    [{ uri: 'x', n: '1' }, "Invalid parameter type for 'n', expected: integer"],
-    [{ uri: 'x', y: 1 }, "Parameter 'y' is unexpected"],
-    [{ uri: 5, y: 1 }, "Invalid parameter type for 'uri', expected: string"],
-    [{ uri: 'x', state: 'c' }, "Parameter 'state' does not accept value 'c'"],
-    [{ uri: 'x', addr: { transport: 'file' } }, "Parameter 'addr.filename' is missing"],
+    [{}, 'argument uri is missing'],
+    [{ uri: 5 }, 'argument uri has another type than string'],
+    [{ uri: 'x', n: 1.5 }, 'argument n has another type than integer'],
+    [{ uri: 'x', n: '1' }, 'argument n has another type than integer'],
+    [{ uri: 'x', y: 1 }, 'there is no argument y'],
+    [{ uri: 5, y: 1 }, 'argument uri has another type than string'],
+    [{ uri: 'x', state: 'c' }, 'argument state cannot be c'],
+    [{ uri: 'x', addr: { transport: 'file' } }, 'argument addr.filename is missing'],
     [
       { uri: 'x', addr: { transport: 'exec', args: [1] } },
-      "Invalid parameter type for 'addr.args.0', expected: string",
+      'argument addr.args.0 has another type than string',
     ],
-    [{ uri: 'x', addr: { transport: 'exec', args: [], z: 1 } }, "Parameter 'addr.z' is unexpected"],
+    [{ uri: 'x', addr: { transport: 'exec', args: [], z: 1 } }, 'there is no argument addr.z'],
   ] as const) {
     await assert.rejects(async () => sample.run(args), { name: 'QmpError', class: 'GenericError', desc });
   }

@@ -8,7 +8,7 @@ export interface CommandOptions {
 }
 
 /**
- * A command whose arguments are checked before it runs, with QEMU's words for what is wrong.
+ * A command whose arguments are checked before it runs.
  * @param run may throw a MigrationError: its message is the answer
  */
 export function command<S extends z.ZodRawShape>(
@@ -45,15 +45,15 @@ function describe(issues: readonly z.core.$ZodIssue[], given: unknown): string {
   const name = issue.path.map(String).join('.');
   if (issue.code === 'unrecognized_keys') {
     const path = [...issue.path, issue.keys[0]!].map(String).join('.');
-    return `Parameter '${path}' is unexpected`;
+    return `there is no argument ${path}`;
   }
   const found = issue.path.reduce<unknown>((outer, key) => (outer as never)?.[key], given);
-  if (found === undefined) return `Parameter '${name}' is missing`;
-  if (issue.code === 'invalid_value') return `Parameter '${name}' does not accept value '${String(found)}'`;
+  if (found === undefined) return `argument ${name} is missing`;
+  if (issue.code === 'invalid_value') return `argument ${name} cannot be ${String(found)}`;
   if (issue.code === 'invalid_type') {
-    return `Invalid parameter type for '${name}', expected: ${EXPECTED[issue.expected] ?? issue.expected}`;
+    return `argument ${name} has another type than ${EXPECTED[issue.expected] ?? issue.expected}`;
   }
-  return `Parameter '${name}' is wrong: ${issue.message}`;
+  return `argument ${name}: ${issue.message}`;
 }
 
 const EXPECTED: Readonly<Record<string, string>> = { int: 'integer', number: 'integer', record: 'object' };

@@ -55,7 +55,7 @@ export class Incoming {
    */
   async listen(destination: Destination, exitOnError: boolean): Promise<string> {
     if (this.started) {
-      throw new MigrationError('bad-state', 'The incoming migration has already been started');
+      throw new MigrationError('bad-state', 'the machine waits for its guest already');
     }
     const { machine, target, settings, log, engineFor } = this.#parts;
     const address = addressOf(destination);

@@ -74,7 +74,10 @@ export class Machine {
       case 'running':
         return;
       case 'finish-migrate':
-        throw new MigrationError('bad-state', 'Migration is not finalized yet');
+        throw new MigrationError(
+          'bad-state',
+          'the guest stands still for its switch-over: cont has to wait for the end of the migration',
+        );
       case 'postmigrate':
         await this.#guest!.guest.activate();
     }

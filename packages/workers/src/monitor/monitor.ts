@@ -122,7 +122,7 @@ export class Monitor {
   ): Promise<QmpCommands[C]['return']> {
     const known = this.commands.get(command);
     if (known === undefined) {
-      throw new QmpError(`The command ${command} has not been found`, 'CommandNotFound');
+      throw new QmpError(`there is no command ${command}`, 'CommandNotFound');
     }
     return (await known.run(args)) as QmpCommands[C]['return'];
   }

@@ -111,7 +111,7 @@ export class Outgoing {
   /** QMP's migrate-continue. @throws MigrationError `bad-state` */
   async continue(state: string): Promise<void> {
     if (state !== this.status) {
-      throw new MigrationError('bad-state', `Migration not in expected state: ${this.status}`);
+      throw new MigrationError('bad-state', `the migration is in state ${this.status}, not ${state}`);
     }
     if (state === 'pre-switchover') await this.#migration!.continue();
   }
@@ -145,12 +145,12 @@ export class Outgoing {
   /** QEMU's checks, in its order. @throws MigrationError */
   #refuse(): void {
     const refused = (message: string) => new MigrationError('bad-state', message);
-    if (this.running) throw refused("There's a migration process in progress");
+    if (this.running) throw refused('a migration is under way already');
     const { state, guest } = this.#parts.machine;
     if (state === 'inmigrate' || guest === undefined)
-      throw refused('Guest is waiting for an incoming migration');
+      throw refused('the machine waits for a guest itself: it has none to send');
     if (state === 'postmigrate') {
-      throw refused("Can't migrate the vm that was paused due to previous migration");
+      throw refused('the guest has been migrated away; cont takes it back');
     }
   }
 

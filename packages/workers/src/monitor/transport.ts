@@ -24,9 +24,9 @@ export function addressOf({ uri, channels }: Destination): MigrationAddress {
     throw new MigrationError('unsupported', `a channel of type ${other['channel-type']} is not supported`);
   }
   const [main, second] = channels;
-  if (main === undefined) throw new MigrationError('bad-option', 'Channel list has no main entry');
+  if (main === undefined) throw new MigrationError('bad-option', 'channels has no entry for main');
   if (second !== undefined) {
-    throw new MigrationError('bad-option', 'Channel list has more than one main entry');
+    throw new MigrationError('bad-option', 'channels has several entries for main');
   }
   return channelAddress(main.addr);
 }
@@ -88,13 +88,13 @@ export function checkTransport(
 ): void {
   const { transport } = address;
   if (isOn('mapped-ram') && transport !== 'file') {
-    throw new MigrationError('bad-option', 'Migration requires seekable transport (e.g. file)', {
+    throw new MigrationError('bad-option', 'mapped-ram needs a file', {
       found: formatUri(address),
     });
   }
   const several = transport === 'tcp' || transport === 'unix';
   if (isOn('multifd') && !several && !isOn('mapped-ram')) {
-    throw new MigrationError('bad-option', 'Migration requires multi-channel URIs (e.g. tcp)', {
+    throw new MigrationError('bad-option', 'multifd needs a transport with several connections', {
       found: formatUri(address),
     });
   }

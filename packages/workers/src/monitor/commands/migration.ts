@@ -20,7 +20,7 @@ export function migrationCommands(monitor: Monitor): Record<string, QmpCommand> 
         resume: z.boolean().optional(),
       },
       ({ uri, channels, blk, inc, resume }) => {
-        if (resume) throw refused('Cannot resume if there is no paused migration');
+        if (resume) throw refused('no migration is paused that could be resumed');
         if (blk || inc) throw refused('disks are not migrated: blk and inc are not supported');
         return outgoing.start({ uri, channels });
       },
@@ -28,7 +28,8 @@ export function migrationCommands(monitor: Monitor): Record<string, QmpCommand> 
     'migrate-incoming': command(
       { ...destination, ...when(release.exitOnError, { 'exit-on-error': z.boolean().optional() }) },
       async ({ uri, channels, 'exit-on-error': exitOnError = true }) => {
-        if (incoming === undefined) throw refused("'-incoming' was not specified on the command line");
+        if (incoming === undefined)
+          throw refused('the machine was started with a guest, not with --incoming');
         await incoming.listen({ uri, channels }, exitOnError);
       },
     ),
