@@ -35,6 +35,10 @@ export interface MigrationFlags {
   multifdFlushAfterEachSection?: boolean;
   sendSwitchoverStart?: boolean;
   decompressErrorCheck?: boolean;
+  sendConfiguration?: boolean;
+  sendSectionFooter?: boolean;
+  storeGlobalState?: boolean;
+  suppressVmdesc?: boolean;
   connectTimeout?: number;
   channelTimeout?: number;
   stallTimeout?: number;
@@ -53,6 +57,8 @@ export const FOR_FILES =
   'belongs to files: pageferry send to file:PATH and receive --format mapped-ram write them';
 export const FOR_MONITORS = 'waits for migrate-continue, which only a monitor can say';
 
+/** As in QEMU, a guest that stands still waits for nobody. */
+export const FOR_MOVING_GUESTS = 'holds back the stop of a guest that runs; a captured one stands still';
 export const FOR_RUNNING_GUESTS = 'needs a guest that runs: see pageferry demo --snapshot';
 /** Nothing in a capture is sent again, so nothing would be done. */
 export const FOR_WRITING_GUESTS = 'needs a guest that writes while it is sent; a capture does not';
@@ -83,7 +89,15 @@ export function addMigrationFlags(
   const machine = 'override what the machine version says';
   add(command, new Option('--multifd-backend <name>', backend).choices(CODEC_BACKENDS));
   add(command, onOff(new Option('--multifd-flush-after-each-section [on|off]', machine)));
-  if (source) add(command, onOff(new Option('--send-switchover-start [on|off]', machine)));
+  const framing = source ? machine : 'insist on it, or on its absence (default: what the stream shows)';
+  add(command, onOff(new Option('--send-configuration [on|off]', framing)));
+  add(command, onOff(new Option('--send-section-footer [on|off]', framing)));
+  if (source) {
+    add(command, onOff(new Option('--send-switchover-start [on|off]', machine)));
+    const state = "send the guest's run state (default: if the guest brings it)";
+    add(command, onOff(new Option('--store-global-state [on|off]', state)));
+    add(command, onOff(new Option('--suppress-vmdesc [on|off]', machine)));
+  }
   if (sides.includes('destination'))
     add(command, onOff(new Option('--decompress-error-check [on|off]', machine)));
   addTimeLimits(command, source);

@@ -21,6 +21,8 @@ export function toMigrateOptions(flags: MigrationFlags, multifdDefault: boolean)
   checkLevels(flags);
   return toOptions('source', flags, multifdDefault, {
     sendSwitchoverStart: flags.sendSwitchoverStart,
+    storeGlobalState: flags.storeGlobalState,
+    suppressVmdesc: flags.suppressVmdesc,
     connectTimeoutMs: flags.connectTimeout,
   });
 }
@@ -45,6 +47,8 @@ function toOptions<T extends object>(
     ...more,
     multifdBackend: flags.multifdBackend,
     multifdFlushAfterEachSection: flags.multifdFlushAfterEachSection,
+    sendConfiguration: flags.sendConfiguration,
+    sendSectionFooter: flags.sendSectionFooter,
     channelTimeoutMs: flags.channelTimeout,
     stallTimeoutMs: flags.stallTimeout,
   };

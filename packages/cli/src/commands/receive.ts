@@ -1,3 +1,4 @@
+import { MigrationError } from '@pageferry/core';
 import { CaptureTarget } from '@pageferry/core/capture';
 import { receive } from '@pageferry/workers';
 import { type Command, Option } from 'commander';
@@ -13,6 +14,7 @@ interface ReceiveFlags extends MigrationFlags {
   out: string;
   format: 'mapped-ram' | 'stream';
   uuid?: Uint8Array;
+  machine?: string;
 }
 
 const EXAMPLES = `
@@ -46,6 +48,7 @@ export function defineReceive(program: Command, context: Context): Command {
         .default('mapped-ram'),
     )
     .addOption(new Option('--uuid <uuid>', 'the guest must have this UUID').argParser(parseUuidOption))
+    .option('--machine <type>', 'the machine type that must come; needed up to 2.3, which do not say it')
     .addHelpText('after', EXAMPLES)
     .action((uri: string, flags: ReceiveFlags) => run(uri, flags, context));
   addMigrationFlags(command, {
@@ -57,17 +60,22 @@ export function defineReceive(program: Command, context: Context): Command {
 }
 
 async function run(uri: string, flags: ReceiveFlags, { output, signal }: Context): Promise<void> {
-  const { out, format, uuid } = flags;
+  const { out, format, uuid, machine } = flags;
   const guest = new CaptureTarget({
     path: out,
     format,
     uuid,
     onProgress: showFileProgress(output, 'writing', out),
   });
+  const options = toReceiveOptions(flags, false);
+  if (options.ignoreShared && format === 'mapped-ram') {
+    throw new MigrationError('bad-option', '--capability x-ignore-shared needs --format stream');
+  }
   // A guest may be on its way for hours: a name that cannot be written is told now.
   await guest.checkPath();
   const reception = receive(uri, {
-    ...toReceiveOptions(flags, false),
+    ...options,
+    machine,
     guest,
     signal,
     progressIntervalMs: progressIntervalMs(output),
@@ -84,6 +92,13 @@ async function run(uri: string, flags: ReceiveFlags, { output, signal }: Context
     `${out}: the guest with ${formatBytes(result.ram.total)} of RAM, ` +
       `${formatBytes(result.ram.transferred)} received in ${formatTime(result.totalTimeMs)}`,
   );
+  const absent = guest.result?.absent ?? [];
+  if (absent.length > 0) {
+    output.result(
+      `Without ${absent.join(', ')}, which is shared memory: whoever loads the file needs the same memory, and ` +
+        'capability x-ignore-shared.',
+    );
+  }
   if (uri.startsWith('file:')) return;
   output.result(
     'A QEMU that sent it is in the state postmigrate now; `cont` in its monitor lets its guest go on there.',

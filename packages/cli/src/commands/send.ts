@@ -10,6 +10,7 @@ import { followProgress, progressIntervalMs } from '../follow-progress.ts';
 import { GoOn } from '../go-on.ts';
 import {
   addMigrationFlags,
+  FOR_MOVING_GUESTS,
   FOR_RUNNING_GUESTS,
   FOR_WRITING_GUESTS,
   type MigrationFlags,
@@ -20,6 +21,7 @@ import { parseUuidOption } from '../values.ts';
 
 interface SendFlags extends MigrationFlags {
   uuid?: Uint8Array;
+  machine?: string;
 }
 
 const EXAMPLES = `
@@ -43,26 +45,34 @@ export function defineSend(program: Command, context: Context): Command {
     .argument('<file>', 'a capture: mapped-ram or plain stream')
     .argument('<uri>', 'the destination: tcp:HOST:PORT, unix:PATH, exec:COMMAND, fd:N, file:PATH')
     .addOption(new Option('--uuid <uuid>', 'send the guest under this UUID').argParser(parseUuidOption))
+    .option('--machine <type>', 'the machine type, of a stream that does not say it (types up to 2.3)')
     .addHelpText('after', EXAMPLES)
     .action((file: string, uri: string, flags: SendFlags) => run(file, uri, flags, context));
   addMigrationFlags(command, {
     sides: ['source'],
-    without: { xbzrle: FOR_WRITING_GUESTS, 'background-snapshot': FOR_RUNNING_GUESTS },
+    without: {
+      xbzrle: FOR_WRITING_GUESTS,
+      'background-snapshot': FOR_RUNNING_GUESTS,
+      'switchover-ack': FOR_MOVING_GUESTS,
+    },
     withoutParameters: ['xbzrle-cache-size'],
   });
   return command;
 }
 
 async function run(file: string, uri: string, flags: SendFlags, { output, signal }: Context): Promise<void> {
-  const options = toMigrateOptions(flags, false);
+  // Whoever names a UUID wants it to be compared.
+  const options = { ...(flags.uuid && { validateUuid: true }), ...toMigrateOptions(flags, false) };
   checkTarget(uri, options);
   const onProgress = showFileProgress(output, 'reading', file);
   // The threads start while the file is read.
   const engine = prepareEngine({ ...options, direction: 'outgoing' });
-  const capture = await loadCapture(file, { signal, onProgress }).catch(async (error) => {
-    await engine.close();
-    throw error;
-  });
+  const capture = await loadCapture(file, { signal, onProgress, machine: flags.machine }).catch(
+    async (error) => {
+      await engine.close();
+      throw error;
+    },
+  );
   const goOn = new GoOn(output);
   const migration = migrate(new CapturedMachine(capture, { uuid: flags.uuid }), uri, {
     ...options,

@@ -24,7 +24,11 @@ export function allocateBlocks(
   }
   return blocks.map((block) => {
     try {
-      return RamBlock.allocate(block.idstr, block.usedLengthBytes);
+      const { guestPhysicalAddress } = block;
+      const allocated = RamBlock.allocate(block.idstr, block.usedLengthBytes);
+      return guestPhysicalAddress === undefined
+        ? allocated
+        : new RamBlock({ ...allocated.toMemory(), guestPhysicalAddress });
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       throw new MigrationError(
@@ -34,4 +38,16 @@ export function allocateBlocks(
       );
     }
   });
+}
+
+/**
+ * The same blocks, those of the given names as shared ones whose content stayed where it was: with x-ignore-shared the
+ * source keeps it, for a destination that has mapped the same memory.
+ */
+export function leaveOut(blocks: readonly RamBlock[], names: readonly string[]): RamBlock[] {
+  return blocks.map((block) =>
+    names.includes(block.idstr)
+      ? new RamBlock({ ...block.toMemory(), shared: true, elsewhere: true })
+      : block,
+  );
 }

@@ -1,6 +1,5 @@
 import { MigrationError } from '../error.ts';
 import type { IncomingDescription } from '../guest/contract.ts';
-import { IGNORE_SHARED_CAPABILITY } from '../wire/configuration.ts';
 import type { ConfigurationSection } from '../wire/messages.ts';
 import { formatUuid, sameUuid } from '../wire/uuid.ts';
 import { knownUuid } from './capture.ts';
@@ -9,7 +8,7 @@ import { knownUuid } from './capture.ts';
  * What a capture keeps of the description of a guest that arrives.
  *
  * @param expected the UUID that the guest must have
- * @throws MigrationError `bad-configuration`, `unsupported`, `uuid-mismatch`
+ * @throws MigrationError `bad-configuration`, `uuid-mismatch`
  */
 export function configurationToKeep(
   { configuration, uuid }: IncomingDescription,
@@ -19,12 +18,7 @@ export function configurationToKeep(
     throw new MigrationError(
       'bad-configuration',
       'a stream without configuration section cannot be captured: its machine type is not known',
-    );
-  }
-  if (configuration.capabilities?.includes(IGNORE_SHARED_CAPABILITY) === true) {
-    throw new MigrationError(
-      'unsupported',
-      `a capture of a guest whose shared memory stays behind (${IGNORE_SHARED_CAPABILITY})`,
+      { expected: 'the machine type from the caller (option machine)' },
     );
   }
   for (const learned of [knownUuid(uuid), knownUuid(configuration.uuid)]) {

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { type ErrorCode, MigrationError } from '../error.ts';
 import { checkCancelled, fileError } from '../file-error.ts';
 import { TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
+import { IGNORE_SHARED_CAPABILITY } from '../wire/configuration.ts';
 import type { RamBlockDescriptor, StreamMessage } from '../wire/messages.ts';
 import { AtomicFile } from './atomic-file.ts';
 import { MULTIFD_ALONE } from './capture.ts';
@@ -56,6 +57,9 @@ class Extractor {
   readonly #deltas: DeltaPages;
   #index = -1;
   #block: RamBlockDescriptor | undefined;
+  #ignoreShared = false;
+  /** Something was in the file of the block. */
+  #found = false;
 
   constructor(file: CaptureFile, idstr: string, output: ExtractOutput, options: CaptureReadOptions) {
     this.#file = file;
@@ -70,6 +74,10 @@ class Extractor {
   async run(): Promise<number> {
     await walkStream(this.#file, this.#take, this.#options, this.#progress);
     if (this.#block === undefined) throw this.#error('bad-file', 'the stream holds no RAM');
+    if (this.#ignoreShared && !this.#found) {
+      const message = `${this.#idstr} was shared memory, which stayed where it was (${IGNORE_SHARED_CAPABILITY})`;
+      throw this.#error('unsupported', message);
+    }
     await this.#output.finish(this.#block.usedLengthBytes);
     return this.#block.usedLengthBytes;
   }
@@ -79,7 +87,11 @@ class Extractor {
     _offset: number,
     endOffset: number,
   ): Promise<void> | undefined => {
+    if ('blockIndex' in message && message.blockIndex === this.#index) this.#found = true;
     switch (message.type) {
+      case 'configuration':
+        this.#ignoreShared = message.configuration.capabilities?.includes(IGNORE_SHARED_CAPABILITY) ?? false;
+        return undefined;
       case 'ram-blocks':
         this.#choose(message.blocks);
         return this.#block?.mappedRam === undefined ? undefined : this.#copyMapped(this.#block);

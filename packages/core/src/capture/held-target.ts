@@ -1,6 +1,7 @@
 import { MigrationError } from '../error.ts';
 import type { DeviceState, GuestMemory, IncomingDescription, IncomingGuest } from '../guest/contract.ts';
-import { allocateBlocks } from './allocate.ts';
+import type { RamBlock } from '../memory/ram-block.ts';
+import { allocateBlocks, leaveOut } from './allocate.ts';
 import { type CaptureContent, knownUuid } from './capture.ts';
 import { configurationToKeep } from './configuration.ts';
 import { CapturedMachine } from './machine.ts';
@@ -16,7 +17,7 @@ export interface HeldTargetOptions {
 export class HeldTarget implements IncomingGuest {
   readonly uuid?: Uint8Array;
   readonly #maxRamBytes: number | undefined;
-  #prepared: Omit<CaptureContent, 'deviceState'> | undefined;
+  #prepared: (Omit<CaptureContent, 'deviceState'> & { memory: readonly RamBlock[] }) | undefined;
   #machine: CapturedMachine | undefined;
 
   constructor({ uuid, maxRamBytes }: HeldTargetOptions = {}) {
@@ -37,17 +38,19 @@ export class HeldTarget implements IncomingGuest {
   async prepare(description: IncomingDescription): Promise<GuestMemory> {
     const configuration = configurationToKeep(description, this.uuid);
     const { ramSectionId } = description;
-    const blocks = allocateBlocks(description.blocks, this.#maxRamBytes);
-    const memory = blocks.map((block) => block.toMemory());
+    const memory = allocateBlocks(description.blocks, this.#maxRamBytes);
     this.#prepared = { configuration, memory, ramSectionId };
-    return { blocks: memory, dirtyLog: { kind: 'none' }, zeroed: true };
+    const blocks = memory.map((block) => block.toMemory());
+    return { blocks, dirtyLog: { kind: 'none' }, zeroed: true, partial: true };
   }
 
-  async load(deviceState: DeviceState): Promise<void> {
+  async load(deviceState: DeviceState, absent: readonly string[] = []): Promise<void> {
     if (this.#prepared === undefined) {
       throw new MigrationError('guest-failed', 'the guest is not waiting for its state');
     }
-    this.#machine = new CapturedMachine({ ...this.#prepared, deviceState });
+    const { configuration, ramSectionId } = this.#prepared;
+    const memory = leaveOut(this.#prepared.memory, absent);
+    this.#machine = new CapturedMachine({ configuration, ramSectionId, memory, deviceState });
   }
 
   /** Nothing runs here. */

@@ -13,7 +13,7 @@ import {
   type StreamMessage,
 } from '../wire/messages.ts';
 import { decodeXbzrle } from '../wire/xbzrle.ts';
-import { allocateBlocks } from './allocate.ts';
+import { allocateBlocks, leaveOut } from './allocate.ts';
 import { type Capture, MULTIFD_ALONE } from './capture.ts';
 import { CaptureFile } from './capture-file.ts';
 import { InFlight } from './in-flight.ts';
@@ -25,6 +25,8 @@ import { walkStream } from './walk.ts';
 export interface LoadCaptureOptions extends CaptureReadOptions {
   /** Limit of the guest's RAM in bytes. */
   readonly maxRamBytes?: number;
+  /** The machine type, for a stream that does not say it (machine types up to 2.3). */
+  readonly machine?: string | undefined;
 }
 
 const RUN_PAGES = (4 * 1024 * 1024) / TARGET_PAGE_BYTES;
@@ -80,6 +82,7 @@ class Loader {
     this.#file = file;
     this.#options = options;
     this.#progress = progress;
+    if (options.machine !== undefined) this.#configuration = { machine: options.machine };
   }
 
   readonly take = (message: StreamMessage, offset: number): Promise<void> | undefined => {
@@ -103,7 +106,7 @@ class Loader {
         return undefined;
       }
       case 'configuration':
-        this.#checkConfiguration(message.configuration, offset);
+        this.#checkMachine(message.configuration, offset);
         this.#configuration = message.configuration;
         return undefined;
       case 'section-start':
@@ -144,7 +147,7 @@ class Loader {
         channel: this.#file.path,
         offset: endOffset,
         found: [
-          this.#configuration === undefined ? 'no configuration' : '',
+          this.#configuration === undefined ? 'no configuration: which machine it is must be told' : '',
           this.#memory === undefined ? 'no RAM' : '',
           deviceState === undefined ? 'no device state' : '',
         ]
@@ -153,13 +156,15 @@ class Loader {
       });
     }
     const format = isMapped(this.#configuration) ? 'mapped-ram' : 'stream';
-    const missingPages = format === 'stream' ? this.#missingPages(this.#memory) : 0;
+    const absent = this.#absentBlocks(this.#memory);
+    const memory = leaveOut(this.#memory, absent);
+    const missingPages = format === 'stream' ? this.#missingPages(memory) : 0;
     if (missingPages > 0 && this.#pageRecords === 0) throw this.#unsupported(MULTIFD_ALONE, endOffset);
     return {
       path: this.#file.path,
       format,
       configuration: this.#configuration,
-      memory: this.#memory,
+      memory,
       ramSectionId: this.#ramSectionId,
       deviceState: {
         early: this.#early,
@@ -178,15 +183,28 @@ class Loader {
     };
   }
 
-  #missingPages(memory: readonly RamBlock[]): number {
-    return memory.reduce((sum, block, index) => sum + block.pageCount - this.#recorded[index]!.size, 0);
+  #checkMachine({ machine }: ConfigurationSection, offset: number): void {
+    const { machine: expected } = this.#options;
+    if (expected === undefined || expected === machine) return;
+    throw new MigrationError('bad-configuration', 'the file holds another machine', {
+      channel: this.#file.path,
+      offset,
+      found: machine,
+      expected,
+    });
   }
 
-  #checkConfiguration(configuration: ConfigurationSection, offset: number): void {
-    if (configuration.capabilities?.includes(IGNORE_SHARED_CAPABILITY) === true) {
-      const what = `a capture without the guest's shared memory (${IGNORE_SHARED_CAPABILITY})`;
-      throw this.#unsupported(what, offset);
-    }
+  #missingPages(memory: readonly RamBlock[]): number {
+    return memory.reduce(
+      (sum, block, index) => (block.elsewhere ? sum : sum + block.pageCount - this.#recorded[index]!.size),
+      0,
+    );
+  }
+
+  /** With x-ignore-shared a block without any record was shared: its content is not in the file. */
+  #absentBlocks(memory: readonly RamBlock[]): string[] {
+    if (this.#configuration?.capabilities?.includes(IGNORE_SHARED_CAPABILITY) !== true) return [];
+    return memory.filter((_, index) => this.#recorded[index]!.size === 0).map(({ idstr }) => idstr);
   }
 
   #allocate(blocks: readonly RamBlockDescriptor[], offset: number): Promise<void> | undefined {

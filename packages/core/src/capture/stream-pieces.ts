@@ -33,17 +33,28 @@ import type { CaptureContent, CaptureFormat } from './capture.ts';
  *   EOF, vmdescription
  */
 
-/** Header, configuration and the head of ram's START. Capabilities are rewritten for the format. */
+/** Whether there are blocks whose content is not written. */
+export function leavesOut({ memory }: CaptureContent): boolean {
+  return memory.some((block) => block.elsewhere === true);
+}
+
+/**
+ * Header, configuration and the head of ram's START. Capabilities are those that the file needs.
+ * @throws MigrationError `unsupported`
+ */
 export function encodeOpening(content: CaptureContent, format: CaptureFormat): Uint8Array {
   const { configuration, ramSectionId } = content;
-  const kept = (configuration.capabilities ?? []).filter((name) => name !== MAPPED_RAM_CAPABILITY);
-  if (kept.includes(IGNORE_SHARED_CAPABILITY)) {
+  const partial = leavesOut(content);
+  if (partial && format === 'mapped-ram') {
     throw new MigrationError(
       'unsupported',
-      `a capture of a guest whose shared memory was left out (${IGNORE_SHARED_CAPABILITY})`,
+      `a mapped-ram file of a guest whose shared memory was left out (${IGNORE_SHARED_CAPABILITY})`,
     );
   }
-  const capabilities = format === 'mapped-ram' ? [...kept, MAPPED_RAM_CAPABILITY] : kept;
+  const capabilities = [
+    ...(partial ? [IGNORE_SHARED_CAPABILITY] : []),
+    ...(format === 'mapped-ram' ? [MAPPED_RAM_CAPABILITY] : []),
+  ];
   const ram = { sectionId: ramSectionId, idstr: RAM_IDSTR, instanceId: 0, versionId: RAM_VERSION };
   return concatBytes([
     encodeStreamHeader(),

@@ -2,8 +2,9 @@ import { MigrationError } from '../error.ts';
 import { checkCancelled, fileError } from '../file-error.ts';
 import type { DeviceState, GuestMemory, IncomingDescription, IncomingGuest } from '../guest/contract.ts';
 import type { RamBlock } from '../memory/ram-block.ts';
+import { IGNORE_SHARED_CAPABILITY } from '../wire/configuration.ts';
 import type { ConfigurationSection } from '../wire/messages.ts';
-import { allocateBlocks } from './allocate.ts';
+import { allocateBlocks, leaveOut } from './allocate.ts';
 import { AtomicFile } from './atomic-file.ts';
 import { type CaptureFormat, type CaptureProgress, knownUuid } from './capture.ts';
 import { configurationToKeep } from './configuration.ts';
@@ -28,6 +29,8 @@ export interface CaptureResult {
   /** Size of the file; a mapped-ram file takes less room on the disk. */
   bytes: number;
   blocks: { idstr: string; bytes: number }[];
+  /** Shared blocks whose content stayed at the source. */
+  absent: string[];
   machine: string;
   uuid?: Uint8Array;
 }
@@ -72,13 +75,24 @@ export class CaptureTarget implements IncomingGuest {
     this.#abort = abort;
     await discarded;
     const configuration = configurationToKeep(description, this.uuid);
+    if (
+      this.#options.format === 'mapped-ram' &&
+      configuration.capabilities?.includes(IGNORE_SHARED_CAPABILITY)
+    ) {
+      throw new MigrationError(
+        'unsupported',
+        `a mapped-ram file of a guest whose shared memory stays behind (${IGNORE_SHARED_CAPABILITY})`,
+        { expected: 'the format stream' },
+      );
+    }
     const file = await AtomicFile.create(this.#options.path);
     try {
       checkCancelled(abort.signal, file.path);
       const memory = allocateBlocks(description.blocks, this.#options.maxRamBytes);
       const { ramSectionId } = description;
       this.#prepared = { file, configuration, memory, ramSectionId };
-      return { blocks: memory.map((block) => block.toMemory()), dirtyLog: { kind: 'none' }, zeroed: true };
+      const blocks = memory.map((block) => block.toMemory());
+      return { blocks, dirtyLog: { kind: 'none' }, zeroed: true, partial: true };
     } catch (error) {
       await file.discard();
       throw error;
@@ -95,11 +109,12 @@ export class CaptureTarget implements IncomingGuest {
   }
 
   /** Writes the file. Resolves when it is whole, on the disk and under its name. */
-  async load(deviceState: DeviceState): Promise<void> {
+  async load(deviceState: DeviceState, absent: readonly string[] = []): Promise<void> {
     const prepared = this.#prepared;
     if (prepared === undefined)
       throw new MigrationError('internal', 'a capture was loaded before it was prepared');
-    const { file, configuration, memory, ramSectionId } = prepared;
+    const { file, configuration, ramSectionId } = prepared;
+    const memory = leaveOut(prepared.memory, absent);
     const { signal } = this.#abort;
     const { format, onProgress } = this.#options;
     const content = { configuration, memory, ramSectionId, deviceState };
@@ -121,6 +136,7 @@ export class CaptureTarget implements IncomingGuest {
       format,
       bytes,
       blocks: memory.map((block) => ({ idstr: block.idstr, bytes: block.usedLengthBytes })),
+      absent: [...absent],
       machine: configuration.machine,
       uuid: configuration.uuid,
     };

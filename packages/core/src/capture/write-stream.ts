@@ -10,7 +10,7 @@ import { writeFully } from './atomic-file.ts';
 import type { CaptureContent, CaptureIoOptions } from './capture.ts';
 import { InFlight } from './in-flight.ts';
 import { scanSlices } from './non-zero-runs.ts';
-import { encodeClosing, encodeOpening, encodeSetupEnd } from './stream-pieces.ts';
+import { encodeClosing, encodeOpening, encodeSetupEnd, leavesOut } from './stream-pieces.ts';
 
 const BUFFER_BYTES = 2 * 1024 * 1024;
 /** The longest page record: word, name of 255 bytes with its length, page. */
@@ -34,11 +34,12 @@ export async function writeStream(
   const output = new StreamOutput(handle, path);
   try {
     await output.append(encodeOpening(content, 'stream'));
-    await output.append(encodeRamBlocks(totalBytes, blocks));
+    await output.append(encodeRamBlocks(totalBytes, blocks, leavesOut(content)));
     await output.append(encodeSetupEnd(content));
     await output.append(encodeSectionPart(content.ramSectionId));
     let doneBytes = 0;
     for (const block of blocks) {
+      if (block.elsewhere) continue;
       // Only the first page of a block carries its name; CONTINUE stands for "the same as before".
       let name: Uint8Array | undefined = encodeCountedString(block.idstr);
       for await (const { from, end } of scanSlices(block.pageCount)) {
