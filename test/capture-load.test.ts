@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import test from 'node:test';
-import { type CaptureFormat, inspectCapture, loadCapture, writeCapture } from '@pageferry/core/capture';
+import {
+  type CaptureFormat,
+  extractBlock,
+  inspectCapture,
+  loadCapture,
+  writeCapture,
+} from '@pageferry/core/capture';
 import { StreamDecoder } from '@pageferry/core/wire';
 import {
   assertRecordedRam,
@@ -13,7 +19,7 @@ import {
   placeFixture,
   TemporaryFolder,
 } from './lib/capture-files.ts';
-import { findFixture, listFixtures, readMeta } from './lib/fixtures.ts';
+import { assertRamMatches, findFixture, listFixtures, readMeta } from './lib/fixtures.ts';
 
 const FORMATS: readonly CaptureFormat[] = ['mapped-ram', 'stream'];
 
@@ -108,11 +114,10 @@ const REFUSED: Readonly<Record<string, [code: string, message: RegExp]>> = {
   'postcopy-ram': ['unsupported', /postcopy/],
   'dirty-bitmaps': ['unsupported', /dirty-bitmap/],
   block: ['unsupported', /block migration/],
-  'x-ignore-shared': ['unsupported', /shared memory/],
 };
 
 for (const fixture of listFixtures()) {
-  if (isLoadable(fixture)) continue;
+  if (isLoadable(fixture) || fixture.capabilities.includes('x-ignore-shared')) continue;
   test(`${fixture.path} is refused by name`, async () => {
     await using folder = await TemporaryFolder.create();
     // Block migration was an argument, not a capability.
@@ -129,6 +134,55 @@ for (const fixture of listFixtures()) {
     });
   });
 }
+
+for (const path of ['7.2/ignore-shared', '10.0/ignore-shared']) {
+  test(`${path} loads without what was shared, and is the same when written again`, async () => {
+    await using folder = await TemporaryFolder.create();
+    const fixture = findFixture(path);
+    const capture = await loadFixture(folder, path);
+    const elsewhere = capture.memory.filter((block) => block.elsewhere).map(({ idstr }) => idstr);
+    assert.deepEqual(elsewhere, ['pc.ram']);
+    assert.equal(capture.stats.missingPages, 0);
+    for (const block of capture.memory) {
+      if (block.elsewhere) assert.ok(block.shared && block.guestPhysicalAddress === 0n);
+      else assertRamMatches(fixture, block.idstr, block.bytes);
+    }
+    const again = folder.file('again');
+    await writeCapture(again, 'stream', capture);
+    const found = await loadCapture(again);
+    assertSameMachine(found, capture);
+    const states = (machine: typeof capture) => machine.memory.map((block) => block.toMemory().elsewhere);
+    assert.deepEqual(states(found), states(capture));
+    assert.deepEqual(found.configuration.capabilities, ['x-ignore-shared']);
+    await assert.rejects(writeCapture(folder.file('mapped'), 'mapped-ram', capture), {
+      code: 'unsupported',
+      message: /x-ignore-shared/,
+    });
+    await assert.rejects(extractBlock(again, 'pc.ram', folder.file('ram')), {
+      code: 'unsupported',
+      message: /pc\.ram was shared memory/,
+    });
+    await extractBlock(again, 'pc.rom', folder.file('rom'));
+    assertRamMatches(fixture, 'pc.rom', await readFile(folder.file('rom')));
+  });
+}
+
+test('a stream that does not say which machine it is needs to be told, and is compared when it says', async () => {
+  await using folder = await TemporaryFolder.create();
+  const machine = 'pc-i440fx-7.2';
+  const whole = captureBytes(findFixture('7.2/precopy'));
+  // Behind header and type the configuration is a length and the name.
+  const nameless = Buffer.concat([whole.subarray(0, 8), whole.subarray(8 + 1 + 4 + machine.length)]);
+  const path = folder.file('nameless');
+  await writeFile(path, nameless);
+  await assert.rejects(loadCapture(path), { code: 'bad-file', message: /which machine it is must be told/ });
+  const capture = await loadCapture(path, { machine });
+  assert.deepEqual(capture.configuration, { machine });
+  assertRecordedRam(findFixture('7.2/precopy'), capture);
+  const named = await placeFixture(folder, '7.2/precopy');
+  await loadCapture(named, { machine });
+  await assert.rejects(loadCapture(named, { machine: 'pc-i440fx-2.3' }), { code: 'bad-configuration' });
+});
 
 test('what is no capture is refused by kind', async () => {
   await using folder = await TemporaryFolder.create();

@@ -39,7 +39,7 @@ export function captureBytes(fixture: Fixture): Uint8Array {
   return readImage(fixture) ?? readConnection(fixture, 0);
 }
 
-/** A whole machine in one file: not spread over channels, and without a part that pageferry refuses. */
+/** A whole machine in one file: not spread over channels, all of its memory there, and without a part that is refused. */
 export function isLoadable(fixture: Fixture): boolean {
   const refused = ['multifd', 'postcopy-ram', 'dirty-bitmaps', 'x-ignore-shared'];
   return (

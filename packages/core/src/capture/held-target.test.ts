@@ -45,6 +45,14 @@ test('a guest without globalstate runs', async () => {
   assert.equal(target.machine.runState, 'running');
 });
 
+test('shared memory that stayed at the source is missed when the guest is migrated on without it', async () => {
+  const target = new HeldTarget();
+  assert.equal((await target.prepare(DESCRIPTION)).partial, true);
+  await target.load(deviceState(), ['pc.ram']);
+  const [ram] = target.machine.memory.blocks;
+  assert.deepEqual([ram!.shared, ram!.elsewhere], [true, true]);
+});
+
 test('another guest is refused, and one that failed is gone', async () => {
   const other = new HeldTarget({ uuid: new Uint8Array(16).fill(9) });
   await assert.rejects(other.prepare(DESCRIPTION), { code: 'uuid-mismatch' });
