@@ -193,10 +193,12 @@ test('Ctrl-C in the middle of a transfer ends both sides, and leaves no file', o
 
 test('a UUID goes with the guest, and another one is refused', options, async (t) => {
   const uuid = '6ba7b810-9dad-11d1-80b4-00c04fd430c8';
-  const multifd = ['--multifd-channels', '1', '--json'];
-  for (const [expected, name] of [
-    [uuid, 'same.img'],
-    [uuid.replace('6', '7'), 'other.img'],
+  // In the configuration section, or in the handshakes of the page channels.
+  for (const [expected, name, ...multifd] of [
+    [uuid, 'same.img', '--json'],
+    [uuid.replace('6', '7'), 'other.img', '--json'],
+    [uuid, 'same-multifd.img', '--multifd-channels', '1', '--json'],
+    [uuid.replace('6', '7'), 'other-multifd.img', '--multifd-channels', '1', '--json'],
   ] as const) {
     const out = join(folder, name);
     const receiver = new Cli(['receive', 'tcp:127.0.0.1:0', '--out', out, '--uuid', expected, ...multifd], t);

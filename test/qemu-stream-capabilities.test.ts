@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import { describe } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '@pageferry/core';
-import { type Capture, CapturedMachine, CaptureTarget, loadCapture } from '@pageferry/core/capture';
+import {
+  type Capture,
+  CapturedMachine,
+  CaptureTarget,
+  inspectCapture,
+  loadCapture,
+} from '@pageferry/core/capture';
 import type { MigrateOptions, ReceiveOptions } from '@pageferry/core/control';
 import { migrate, receive } from '@pageferry/workers';
 import { QEMU_VERSIONS, type QemuVersion } from './lib/find-qemus.ts';
@@ -229,6 +235,20 @@ describe('stream capabilities with QEMU', { concurrency: 2 }, () => {
       });
     }
   }
+
+  qemuTest('7.2', 'QEMU 7.2: a capture of pc-i440fx-2.3 is loaded as inspect says', async () => {
+    const machine = 'pc-i440fx-2.3';
+    await using source = await Qemu.start({ version: '7.2', machine });
+    const capture = await captured(source, {}, { machine });
+    const advice = (await inspectCapture(capture.path)).loads!.commandLine;
+    const globals = Array.from(advice.matchAll(/-global (\S+)/g), ([, value]) => ['-global', value!]).flat();
+    assert.equal(globals.length, 4);
+    await using destination = await Qemu.start({
+      ...{ version: '7.2', machine, extraArgs: globals },
+      incoming: `exec:cat ${capture.path}`,
+    });
+    await expectLiveGuest(destination);
+  });
 
   qemuTest('7.2', 'QEMU 7.2: pc-i440fx-2.2 sends nothing that tells its devices apart', async () => {
     await using source = await Qemu.start({ version: '7.2', machine: 'pc-i440fx-2.2' });

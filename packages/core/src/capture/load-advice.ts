@@ -1,5 +1,5 @@
 import { IGNORE_SHARED_CAPABILITY } from '../wire/configuration.ts';
-import { type MachineVersion, machineVersion } from '../wire/machine-compat.ts';
+import { compatOf, type MachineVersion, machineVersion } from '../wire/machine-compat.ts';
 import type { CaptureFormat } from './capture.ts';
 import { deviceOptions } from './device-options.ts';
 import type { BlockReport, CaptureReport, DeviceReport, LoadAdvice } from './report.ts';
@@ -31,6 +31,7 @@ export function adviseLoad(report: CaptureReport): LoadAdvice | undefined {
     ...(configuration.uuid === undefined ? [] : [`-uuid ${configuration.uuid}`]),
     '-nodefaults',
     ...attached.options,
+    ...(sendsNoConfiguration(machine) ? AS_CAPTURED : []),
     ...incoming.options,
   ];
   notes.push(...attached.notes, ...incoming.notes, ...sectionNotes(report, attached.unknown));
@@ -41,6 +42,14 @@ export function adviseLoad(report: CaptureReport): LoadAdvice | undefined {
     qmp: incoming.qmp,
     notes,
   };
+}
+
+/** A capture has what machine types up to 2.3 leave out of their streams. */
+const AS_CAPTURED = ['-global migration.send-configuration=on', '-global migration.send-section-footer=on'];
+
+function sendsNoConfiguration(machine: string): boolean {
+  const version = machineVersion(machine);
+  return version !== undefined && !compatOf(version).sendConfiguration;
 }
 
 function minimumVersion(machine: string, format: CaptureFormat): { minimumQemuVersion?: string } {

@@ -1,7 +1,6 @@
 import { MigrationError } from '../error.ts';
 import type { DeviceState } from '../guest/contract.ts';
-
-const GLOBAL_STATE = 'globalstate';
+import { GLOBAL_STATE } from '../wire/global-state.ts';
 
 /**
  * A guest's device state with or without the section that says whether it ran. A destination that gets none takes it
