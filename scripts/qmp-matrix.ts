@@ -37,15 +37,16 @@ interface Row {
   readonly outcomes: Record<string, string>;
 }
 
-function pairings(version: QemuVersion, image: () => Promise<string>): Pairing[] {
+function pairings(version: QemuVersion, image: () => Promise<string>, { foreignGuest }: Scenario): Pairing[] {
   const qemu = qemuKind(version);
   const builtin = builtinKind(version, servedByProcess);
   const held = heldKind(version, servedByProcess, image);
+  const own = foreignGuest ? held : builtin;
   return [
     { name: 'QEMU to QEMU', source: qemu, destination: qemu },
     { name: 'QEMU to pageferry', source: qemu, destination: held },
     { name: 'pageferry to QEMU', source: held, destination: qemu },
-    { name: 'pageferry to pageferry', source: builtin, destination: builtin },
+    { name: 'pageferry to pageferry', source: own, destination: own },
   ];
 }
 
@@ -74,7 +75,7 @@ for (const version of QEMU_VERSIONS.filter((name) => values.qemu.includes(name))
   const image = imageOf(version, folder.file('image'));
   for (const scenario of SCENARIOS.filter(({ name }) => name.includes(values.only))) {
     const outcomes: Record<string, string> = {};
-    for (const pairing of pairings(version, image)) {
+    for (const pairing of pairings(version, image, scenario)) {
       outcomes[pairing.name] = await attempt(scenario, pairing);
       console.error(`${version}, ${scenario.name}, ${pairing.name}: ${outcomes[pairing.name]}`);
     }

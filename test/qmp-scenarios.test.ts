@@ -17,12 +17,13 @@ for (const [turn, version] of QEMU_VERSIONS.entries()) {
   const qemu = qemuKind(version);
   const builtin = builtinKind(version, servedHere);
   const held = heldKind(version, servedHere, imageOf(version, folder.file(version)));
-  const pairings = [
-    { name: 'QEMU to pageferry', source: qemu, destination: held },
-    { name: 'pageferry to QEMU', source: held, destination: qemu },
-    { name: 'pageferry to pageferry', source: builtin, destination: builtin },
-  ];
   for (const [index, scenario] of SCENARIOS.entries()) {
+    const own = scenario.foreignGuest ? held : builtin;
+    const pairings = [
+      { name: 'QEMU to pageferry', source: qemu, destination: held },
+      { name: 'pageferry to QEMU', source: held, destination: qemu },
+      { name: 'pageferry to pageferry', source: own, destination: own },
+    ];
     const fitting = pairings.filter(({ source, destination }) => !scenario.unfit?.(source, destination));
     const { name, source, destination } = fitting[(index + turn) % fitting.length]!;
     qemuTest(version, `QEMU ${version}, ${scenario.name}, ${name}`, async () => {

@@ -5,7 +5,7 @@ import { TemporaryFolder } from './capture-files.ts';
 import { Cli } from './cli.ts';
 import type { QemuVersion } from './find-qemus.ts';
 import { expectLiveGuest } from './guest-alive.ts';
-import { enable, reach } from './migration-phases.ts';
+import { enable, listen, reach, running } from './migration-phases.ts';
 import { Qemu } from './qemu.ts';
 import { Served } from './served.ts';
 
@@ -23,6 +23,8 @@ export interface PeerOptions {
   /** Waits for `migrate-incoming`. */
   readonly incoming?: boolean;
   readonly uuid?: string;
+  /** The guest's RAM is in this file, which other machines map as well. */
+  readonly sharedRam?: string;
 }
 
 /** How machines of one program and guest are started, for one QEMU version. */
@@ -38,8 +40,11 @@ export function qemuKind(version: QemuVersion): PeerKind {
   return {
     name: `QEMU ${version}`,
     live: true,
-    async start({ incoming, uuid }) {
-      const extraArgs = uuid === undefined ? [] : ['-uuid', uuid];
+    async start({ incoming, uuid, sharedRam }) {
+      const extraArgs = [
+        ...(uuid === undefined ? [] : ['-uuid', uuid]),
+        ...(sharedRam === undefined ? [] : sharedMemory(sharedRam)),
+      ];
       const qemu = await Qemu.start({ version, extraArgs, ...(incoming && { incoming: 'defer' }) });
       if (!incoming) await qemu.waitForMoreSerial(1);
       return {
@@ -96,9 +101,13 @@ export function heldKind(version: QemuVersion, launch: Launch, image: () => Prom
   return {
     name: 'pageferry',
     live: false,
-    async start({ incoming, uuid }) {
-      const guest = incoming ? [] : ['--image', await image()];
-      return withLife(await launch([...guest, ...common(version, incoming, uuid)]), false);
+    async start({ incoming, uuid, sharedRam }) {
+      const awaits = incoming || sharedRam !== undefined;
+      const guest = awaits ? [] : ['--image', await image()];
+      const peer = withLife(await launch([...guest, ...common(version, awaits, uuid)]), false);
+      // Nothing of shared memory is in an image: its guest comes from the QEMU that shares it.
+      if (!incoming && sharedRam !== undefined) await takeFrom(version, sharedRam, peer);
+      return peer;
     },
   };
 }
@@ -111,6 +120,20 @@ export function imageOf(version: QemuVersion, path: string): () => Promise<strin
     await recorded;
     return path;
   };
+}
+
+/** Lets a destination take in the guest of a QEMU whose RAM stays in its file. */
+async function takeFrom(version: QemuVersion, sharedRam: string, destination: Peer): Promise<void> {
+  await using source = await qemuKind(version).start({ sharedRam });
+  for (const { qmp } of [source, destination]) await enable(qmp, 'x-ignore-shared');
+  await source.qmp.execute('migrate', { uri: await listen(destination.qmp) });
+  await reach(source.qmp, 'completed');
+  await running(destination.qmp);
+}
+
+function sharedMemory(path: string): string[] {
+  const file = `memory-backend-file,id=pc.ram,size=16M,mem-path=${path},share=on`;
+  return ['-object', `${file},x-use-canonical-path-for-ramblock-id=off`, '-machine', 'memory-backend=pc.ram'];
 }
 
 async function recordImage(version: QemuVersion, path: string): Promise<void> {

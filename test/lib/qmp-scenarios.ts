@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MigrationInfo, QmpClient } from '@pageferry/core/qmp';
+import { TemporaryFolder } from './capture-files.ts';
 import { enable, inState, listen, reach, running } from './migration-phases.ts';
 import type { Peer, PeerKind, PeerOptions } from './qmp-peers.ts';
 
@@ -10,6 +11,8 @@ import type { Peer, PeerKind, PeerOptions } from './qmp-peers.ts';
  */
 export interface Scenario {
   readonly name: string;
+  /** The guest must be one of QEMU's, also between two pageferrys. */
+  readonly foreignGuest?: boolean;
   /** Why this scenario cannot be between these two; undefined: it can. */
   unfit?(source: PeerKind, destination: PeerKind): string | undefined;
   run(start: Starter): Promise<void>;
@@ -19,8 +22,8 @@ export interface Scenario {
 export interface Starter {
   source(options?: PeerOptions): Promise<Peer>;
   destination(options?: PeerOptions): Promise<Peer>;
-  /** Whether the source's guest writes while it moves. */
-  readonly live: boolean;
+  /** A path where nothing is, gone after the scenario. */
+  readonly file: string;
 }
 
 const UUID = '6f1ed002-ab60-4a2c-8a3f-0123456789ab';
@@ -116,7 +119,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'validate-uuid, right',
     async run(start) {
-      const { source, destination } = await pair(start, UUID, UUID);
+      const { source, destination } = await pair(start, { uuid: UUID });
       await enable(source.qmp, 'validate-uuid');
       await source.qmp.execute('migrate', { uri: await listen(destination.qmp) });
       await arrive(source, destination);
@@ -126,7 +129,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'validate-uuid, wrong',
     async run(start) {
-      const { source, destination } = await pair(start, UUID, OTHER_UUID);
+      const { source, destination } = await pair(start, { uuid: UUID }, { uuid: OTHER_UUID });
       await enable(source.qmp, 'validate-uuid');
       await source.qmp.execute('migrate', { uri: await listen(destination.qmp) });
       await destination.exited;
@@ -134,14 +137,22 @@ export const SCENARIOS: readonly Scenario[] = [
       await source.expectAlive();
     },
   },
+  {
+    name: 'ignore-shared',
+    foreignGuest: true,
+    async run(start) {
+      const { source, destination } = await pair(start, { sharedRam: start.file });
+      for (const { qmp } of [source, destination]) await enable(qmp, 'x-ignore-shared');
+      await source.qmp.execute('migrate', { uri: await listen(destination.qmp) });
+      const info = await arrive(source, destination);
+      assert.ok(info.ram!.total < 1 << 20, 'RAM was not left where it is');
+    },
+  },
 ];
 
-async function pair(start: Starter, sourceUuid?: string, destinationUuid?: string) {
-  const destination = await start.destination({
-    incoming: true,
-    ...(destinationUuid && { uuid: destinationUuid }),
-  });
-  const source = await start.source({ ...(sourceUuid && { uuid: sourceUuid }) });
+async function pair(start: Starter, ofSource: PeerOptions = {}, ofDestination = ofSource) {
+  const destination = await start.destination({ ...ofDestination, incoming: true });
+  const source = await start.source(ofSource);
   // The destination says whether it could take the guest.
   await enable(source.qmp, 'events', 'return-path');
   await source.qmp.execute('migrate-set-parameters', FAST);
@@ -186,6 +197,6 @@ export async function runScenario(
   await scenario.run({
     source: async (options = {}) => machines.use(await source.start(options)),
     destination: async (options = {}) => machines.use(await destination.start(options)),
-    live: source.live,
+    file: machines.use(await TemporaryFolder.create()).file('ram'),
   });
 }
