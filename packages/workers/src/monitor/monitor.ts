@@ -1,4 +1,4 @@
-import type { MigrationError } from '@pageferry/core';
+import { MigrationError } from '@pageferry/core';
 import type { MigrationSettings } from '@pageferry/core/control/schema';
 import {
   type MigrationInfo,
@@ -94,10 +94,15 @@ export class Monitor {
   warmUp(): void {
     const { settings, machine, incoming } = this;
     if (this.outgoing.running) return;
-    if (machine.guest !== undefined)
-      this.#warm.expect({ ...settings.toMigrateOptions(), direction: 'outgoing' });
-    else if (incoming?.started === false)
-      this.#warm.expect({ ...settings.toReceiveOptions(), direction: 'incoming' });
+    try {
+      if (machine.guest !== undefined)
+        this.#warm.expect({ ...settings.toMigrateOptions(), direction: 'outgoing' });
+      else if (incoming?.started === false)
+        this.#warm.expect({ ...settings.toReceiveOptions(), direction: 'incoming' });
+    } catch (error) {
+      // Settings that cannot be used are told when somebody wants to.
+      if (!(error instanceof MigrationError)) throw error;
+    }
   }
 
   /** For greeting and query-version. */
