@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
@@ -70,6 +70,16 @@ test('x-ignore-shared: what was shared is told, and the rest goes on', options, 
 
   const without = await runCli('send', file, 'tcp:127.0.0.1:1', '--json');
   assert.equal(codeOf(without), 'bad-option');
+  const pathless = await runCli('send', file, 'tcp:127.0.0.1:1', '--json', '--mem-path', 'pc.ram=x');
+  assert.equal(codeOf(pathless), 'bad-option');
+  const ram = join(folder, 'ram');
+  writeFileSync(ram, Buffer.alloc(16 << 20, 7));
+  const whole = await move(file, [...on, '--mem-path', `pc.ram=${ram}`], on);
+  assert.equal(whole.received.code, 0, whole.received.stderr);
+  const raw = join(folder, 'raw');
+  assert.equal((await runCli('extract', whole.out, '--block', 'pc.ram', '--out', raw)).code, 0);
+  assert.ok(readFileSync(raw).equals(readFileSync(ram)));
+
   const mapped = await runCli('receive', 'tcp:127.0.0.1:0', '--out', out, '--json', ...on);
   assert.equal(codeOf(mapped), 'bad-option');
   assert.match(mapped.stderr, /needs --format stream/);

@@ -8,8 +8,10 @@ import {
   type Capture,
   CapturedMachine,
   CaptureTarget,
+  type CaptureTargetOptions,
   inspectCapture,
   loadCapture,
+  shareBlocks,
 } from '@pageferry/core/capture';
 import type { MigrateOptions, ReceiveOptions } from '@pageferry/core/control';
 import { migrate, receive } from '@pageferry/workers';
@@ -32,10 +34,11 @@ async function captured(
   capabilities: Settings,
   options: ReceiveOptions = {},
   uuid?: Uint8Array,
+  target: Partial<CaptureTargetOptions> = {},
 ): Promise<Capture> {
   await source.waitForMoreSerial(1);
   const path = join(source.folder, 'capture');
-  const guest = new CaptureTarget({ path, format: 'stream', uuid });
+  const guest = new CaptureTarget({ path, format: 'stream', uuid, ...target });
   const reception = receive('tcp:127.0.0.1:0', { ...options, guest });
   reception.result.catch(() => {});
   await source.setCapabilities({ 'return-path': true, ...capabilities });
@@ -123,6 +126,23 @@ describe('stream capabilities with QEMU', { concurrency: 2 }, () => {
         await expectLiveGuest(source);
       },
     );
+
+    qemuTest(version, `QEMU ${version}: x-ignore-shared, RAM by way of files`, async () => {
+      await using folder = await Qemu.start({ version, paused: true });
+      const [theirs, ours] = [join(folder.folder, 'theirs'), join(folder.folder, 'ours')];
+      await using source = await Qemu.start(sharing(theirs));
+      const on = { 'x-ignore-shared': true };
+      const file = { sharedFiles: { 'pc.ram': theirs }, format: 'mapped-ram' } as const;
+      const capture = await captured(source, on, { ignoreShared: true }, undefined, file);
+      await expectSameMemory(capture, source);
+      // It is whole, and goes to a QEMU that shares nothing.
+      await using plain = await Qemu.start({ version, incoming: 'defer' });
+      await played(capture, plain, {});
+      const memory = await shareBlocks(capture.memory, { 'pc.ram': ours });
+      await using destination = await Qemu.start({ ...sharing(ours), incoming: 'defer' });
+      const result = await played({ ...capture, memory }, destination, on, { ignoreShared: true });
+      assert.ok(result.ram.total < 1 << 20);
+    });
 
     qemuTest(version, `QEMU ${version}: validate-uuid, the right one and a wrong one`, async () => {
       const identity = { version, extraArgs: ['-uuid', UUID] };

@@ -67,3 +67,11 @@ export function parseUuidOption(text: string): Uint8Array {
   if (uuid !== undefined) return uuid;
   throw new InvalidArgumentError('A UUID looks like 6ba7b810-9dad-11d1-80b4-00c04fd430c8.');
 }
+
+/** `BLOCK=FILE`, which may be repeated. */
+export function parseMemPath(text: string, before: Record<string, string> = {}): Record<string, string> {
+  const [, block, path] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (block === undefined || path === undefined) throw new InvalidArgumentError('Expected BLOCK=FILE.');
+  if (before[block] !== undefined) throw new InvalidArgumentError(`${block} was given before.`);
+  return { ...before, [block]: path };
+}

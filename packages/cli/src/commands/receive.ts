@@ -8,13 +8,14 @@ import { followProgress, progressIntervalMs } from '../follow-progress.ts';
 import { formatBytes, formatTime } from '../format.ts';
 import { ANNOUNCEMENTS, addMigrationFlags, FOR_FILES, type MigrationFlags } from '../migration-flags.ts';
 import { toReceiveOptions } from '../migration-options.ts';
-import { parseUuidOption } from '../values.ts';
+import { parseMemPath, parseUuidOption } from '../values.ts';
 
 interface ReceiveFlags extends MigrationFlags {
   out: string;
   format: 'mapped-ram' | 'stream';
   uuid?: Uint8Array;
   machine?: string;
+  memPath?: Record<string, string>;
 }
 
 const EXAMPLES = `
@@ -49,6 +50,12 @@ export function defineReceive(program: Command, context: Context): Command {
     )
     .addOption(new Option('--uuid <uuid>', 'the guest must have this UUID').argParser(parseUuidOption))
     .option('--machine <type>', 'the machine type that must come; needed up to 2.3, which do not say it')
+    .addOption(
+      new Option(
+        '--mem-path <block=file>',
+        "with x-ignore-shared: the file that is the source's shared RAM block; its content is captured as well",
+      ).argParser(parseMemPath),
+    )
     .addHelpText('after', EXAMPLES)
     .action((uri: string, flags: ReceiveFlags) => run(uri, flags, context));
   addMigrationFlags(command, {
@@ -60,16 +67,23 @@ export function defineReceive(program: Command, context: Context): Command {
 }
 
 async function run(uri: string, flags: ReceiveFlags, { output, signal }: Context): Promise<void> {
-  const { out, format, uuid, machine } = flags;
+  const { out, format, uuid, machine, memPath } = flags;
   const guest = new CaptureTarget({
     path: out,
     format,
     uuid,
+    sharedFiles: memPath,
     onProgress: showFileProgress(output, 'writing', out),
   });
   const options = toReceiveOptions(flags, false);
-  if (options.ignoreShared && format === 'mapped-ram') {
-    throw new MigrationError('bad-option', '--capability x-ignore-shared needs --format stream');
+  if (memPath !== undefined && !options.ignoreShared) {
+    throw new MigrationError('bad-option', '--mem-path needs --capability x-ignore-shared');
+  }
+  if (options.ignoreShared && format === 'mapped-ram' && memPath === undefined) {
+    throw new MigrationError(
+      'bad-option',
+      '--capability x-ignore-shared needs --format stream, or --mem-path',
+    );
   }
   // A guest may be on its way for hours: a name that cannot be written is told now.
   await guest.checkPath();

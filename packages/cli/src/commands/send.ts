@@ -1,5 +1,11 @@
 import { MigrationError } from '@pageferry/core';
-import { CapturedMachine, loadCapture } from '@pageferry/core/capture';
+import {
+  type Capture,
+  CapturedMachine,
+  type LoadCaptureOptions,
+  loadCapture,
+  shareBlocks,
+} from '@pageferry/core/capture';
 import { type MigrateOptions, resolveMigrateOptions } from '@pageferry/core/control';
 import { parseUri } from '@pageferry/core/transport';
 import { migrate, prepareEngine } from '@pageferry/workers';
@@ -17,11 +23,12 @@ import {
 } from '../migration-flags.ts';
 import { toMigrateOptions } from '../migration-options.ts';
 import { migrationSummary } from '../migration-summary.ts';
-import { parseUuidOption } from '../values.ts';
+import { parseMemPath, parseUuidOption } from '../values.ts';
 
 interface SendFlags extends MigrationFlags {
   uuid?: Uint8Array;
   machine?: string;
+  memPath?: Record<string, string>;
 }
 
 const EXAMPLES = `
@@ -46,6 +53,12 @@ export function defineSend(program: Command, context: Context): Command {
     .argument('<uri>', 'the destination: tcp:HOST:PORT, unix:PATH, exec:COMMAND, fd:N, file:PATH')
     .addOption(new Option('--uuid <uuid>', 'send the guest under this UUID').argParser(parseUuidOption))
     .option('--machine <type>', 'the machine type, of a stream that does not say it (types up to 2.3)')
+    .addOption(
+      new Option(
+        '--mem-path <block=file>',
+        'with x-ignore-shared: a file that the destination has as this RAM block; the content goes there',
+      ).argParser(parseMemPath),
+    )
     .addHelpText('after', EXAMPLES)
     .action((file: string, uri: string, flags: SendFlags) => run(file, uri, flags, context));
   addMigrationFlags(command, {
@@ -64,15 +77,16 @@ async function run(file: string, uri: string, flags: SendFlags, { output, signal
   // Whoever names a UUID wants it to be compared.
   const options = { ...(flags.uuid && { validateUuid: true }), ...toMigrateOptions(flags, false) };
   checkTarget(uri, options);
+  if (flags.memPath !== undefined && !options.ignoreShared) {
+    throw new MigrationError('bad-option', '--mem-path needs --capability x-ignore-shared');
+  }
   const onProgress = showFileProgress(output, 'reading', file);
   // The threads start while the file is read.
   const engine = prepareEngine({ ...options, direction: 'outgoing' });
-  const capture = await loadCapture(file, { signal, onProgress, machine: flags.machine }).catch(
-    async (error) => {
-      await engine.close();
-      throw error;
-    },
-  );
+  const capture = await prepareCapture(file, flags, { signal, onProgress }).catch(async (error) => {
+    await engine.close();
+    throw error;
+  });
   const goOn = new GoOn(output);
   const migration = migrate(new CapturedMachine(capture, { uuid: flags.uuid }), uri, {
     ...options,
@@ -88,6 +102,16 @@ async function run(file: string, uri: string, flags: SendFlags, { output, signal
   // The one thread that writes a mapped-ram file without multifd is no channel.
   const shownResult = options.multifd ? result : { ...result, channels: [] };
   for (const line of migrationSummary(shownResult)) output.result(line);
+}
+
+/** Loads the capture; blocks that the destination has as files go there, not on the wire. */
+async function prepareCapture(
+  file: string,
+  { machine, memPath = {} }: SendFlags,
+  options: LoadCaptureOptions,
+): Promise<Capture> {
+  const capture = await loadCapture(file, { ...options, machine });
+  return { ...capture, memory: await shareBlocks(capture.memory, memPath) };
 }
 
 /** What cannot be is told before the capture is read, which may take long. */

@@ -27,6 +27,7 @@ export type {
   SubsectionReport,
   VmdescReport,
 } from './report.ts';
+export { type SharedFiles, shareBlocks } from './shared-files.ts';
 export { type CaptureResult, CaptureTarget, type CaptureTargetOptions } from './target.ts';
 export { writeCapture } from './write-capture.ts';
 export { writeMappedRam } from './write-mapped-ram.ts';

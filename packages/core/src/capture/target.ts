@@ -8,6 +8,7 @@ import { allocateBlocks, leaveOut } from './allocate.ts';
 import { AtomicFile } from './atomic-file.ts';
 import { type CaptureFormat, type CaptureProgress, knownUuid } from './capture.ts';
 import { configurationToKeep } from './configuration.ts';
+import { blocksOfFiles, checkSharedFile, readSharedFile, type SharedFiles } from './shared-files.ts';
 import { writeContent } from './write-capture.ts';
 
 export interface CaptureTargetOptions {
@@ -18,6 +19,8 @@ export interface CaptureTargetOptions {
   uuid?: Uint8Array;
   /** Limit of the guest's RAM in bytes. */
   maxRamBytes?: number;
+  /** Memory that the source has mapped shared: with x-ignore-shared its content is read here, at the end. */
+  sharedFiles?: SharedFiles | undefined;
   /** Called while the file is written: bytes of RAM. */
   onProgress?: (progress: CaptureProgress) => void;
 }
@@ -75,10 +78,14 @@ export class CaptureTarget implements IncomingGuest {
     this.#abort = abort;
     await discarded;
     const configuration = configurationToKeep(description, this.uuid);
-    if (
-      this.#options.format === 'mapped-ram' &&
-      configuration.capabilities?.includes(IGNORE_SHARED_CAPABILITY)
-    ) {
+    const { sharedFiles } = this.#options;
+    const ignoreShared = configuration.capabilities?.includes(IGNORE_SHARED_CAPABILITY) === true;
+    if (sharedFiles !== undefined && !ignoreShared) {
+      throw new MigrationError('bad-option', `shared files are only used with ${IGNORE_SHARED_CAPABILITY}`, {
+        found: Object.keys(sharedFiles).join(', '),
+      });
+    }
+    if (this.#options.format === 'mapped-ram' && ignoreShared && sharedFiles === undefined) {
       throw new MigrationError(
         'unsupported',
         `a mapped-ram file of a guest whose shared memory stays behind (${IGNORE_SHARED_CAPABILITY})`,
@@ -89,9 +96,15 @@ export class CaptureTarget implements IncomingGuest {
     try {
       checkCancelled(abort.signal, file.path);
       const memory = allocateBlocks(description.blocks, this.#options.maxRamBytes);
+      const files = blocksOfFiles(memory, sharedFiles ?? {});
+      for (const [block, path] of files) await checkSharedFile(block, path);
       const { ramSectionId } = description;
       this.#prepared = { file, configuration, memory, ramSectionId };
-      const blocks = memory.map((block) => block.toMemory());
+      const own = new Set(files.map(([block]) => block));
+      const blocks = memory.map((block) => ({
+        ...block.toMemory(),
+        ...(own.has(block) && { shared: true }),
+      }));
       return { blocks, dirtyLog: { kind: 'none' }, zeroed: true, partial: true };
     } catch (error) {
       await file.discard();
@@ -120,6 +133,9 @@ export class CaptureTarget implements IncomingGuest {
     const content = { configuration, memory, ramSectionId, deviceState };
     let bytes: number;
     try {
+      for (const [block, path] of blocksOfFiles(prepared.memory, this.#options.sharedFiles ?? {})) {
+        await readSharedFile(block, path);
+      }
       await writeContent(file.handle, file.path, format, content, { onProgress, signal });
       bytes = (await file.handle.stat()).size;
       await file.commit(signal);
