@@ -156,6 +156,29 @@ test('a coordinator that has to be killed, and disks that cannot be taken back: 
   assert.ok(!guest.control.running);
 });
 
+for (const fails of [false, true]) {
+  const end = fails ? 'and then do not come: it stays stopped' : 'the guest waits for them';
+  test(`disks that come back more slowly than a coordinator may cancel: ${end}`, async () => {
+    const peer = await scripted(() => {});
+    const guest = new TestGuest();
+    guest.activate = async () => {
+      guest.calls.push('activate');
+      await delay(1500);
+      guest.calls.push(guest.control.running ? 'runs without its disks' : 'activated');
+      if (fails) throw new Error('the image is locked');
+    };
+    const migration = migrate(guest, peer.uri);
+    while (!guest.calls.includes('save')) await delay(2);
+    migration.cancel();
+    const error = await migration.result.catch((thrown: MigrationError) => thrown);
+    assert.ok(error instanceof MigrationError);
+    assert.equal(error.code, 'cancelled');
+    assert.deepEqual(guest.calls, ['inactivate', 'save', 'activate', 'activated']);
+    assert.equal(guest.control.running, !fails);
+    if (fails) assert.match(error.message, /the image is locked/);
+  });
+}
+
 test('disks are taken back only after they were given up', async () => {
   const peer = await scripted(() => {});
   const guest = new TestGuest();

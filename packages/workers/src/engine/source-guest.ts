@@ -16,6 +16,8 @@ export class SourceGuest {
   readonly #options: ResolvedMigrateOptions;
   /** The disks are given up, or about to be. */
   #inactivating: Promise<void> | undefined;
+  /** They are being taken back, or were. */
+  #activating: Promise<void> | undefined;
   /** Devices that the guest was asked to let go of. */
   readonly #unplugged = new Set<string>();
 
@@ -31,8 +33,8 @@ export class SourceGuest {
         return this.#inactivating;
       },
       activate: () => {
-        this.#inactivating = undefined;
-        return guest.activate();
+        this.#activating = guest.activate();
+        return this.#activating;
       },
       unplugPrimary: (deviceId: string) => {
         this.#unplugged.add(deviceId);
@@ -56,7 +58,8 @@ export class SourceGuest {
     if (this.#inactivating !== undefined) {
       const settled = this.#inactivating.catch(() => {});
       await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, INACTIVATE_LIMIT_MS))]);
-      await this.#guest.activate();
+      // What the thread began is waited for, however it died: no vCPU may write to disks that are not here yet.
+      await (this.#activating ?? this.#guest.activate());
     }
     const started = this.#start(handOver);
     for (const deviceId of this.#unplugged) await this.#guest.replugPrimary!(deviceId);
