@@ -201,3 +201,24 @@ test('the monitor for people says and does the same', LIMIT, async () => {
   await qmp.waitForEvent('SHUTDOWN');
   assert.equal(await served.exited, 0);
 });
+
+test('settings that come after the address was given hold for the guest that comes', LIMIT, async () => {
+  const multifd = { 'multifd-channels': 3, 'multifd-compression': 'zlib' } as const;
+  const incoming = ['--guest', 'builtin', '--incoming', 'tcp:127.0.0.1:0'];
+  await using destination = await Served.start(...incoming, '--qemu-version', '7.2');
+  await using source = await Served.start(...GUEST, '--qemu-version', '7.2');
+  const before = (await destination.qmp.execute('query-migrate'))['socket-address']!;
+  for (const { qmp } of [destination, source]) {
+    await enable(qmp, 'multifd', 'events');
+    await qmp.execute('migrate-set-parameters', { ...multifd, 'downtime-limit': 2000 });
+  }
+  const [address] = (await destination.qmp.execute('query-migrate'))['socket-address']!;
+  assert.deepEqual(before, [address], 'it listens where it did');
+  assert.ok(address?.type === 'inet');
+  await source.qmp.execute('migrate', { uri: `tcp:127.0.0.1:${address.port}` });
+  const info = await reach(source.qmp, 'completed');
+  assert.ok(info.ram!['multifd-bytes'] > 0);
+  await running(destination.qmp);
+  const states = destination.qmp.events.map(({ event, data }) => data?.status ?? event);
+  assert.deepEqual(states, ['active', 'RESUME', 'completed']);
+});

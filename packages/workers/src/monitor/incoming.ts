@@ -1,5 +1,6 @@
+import { isDeepStrictEqual } from 'node:util';
 import { MigrationError } from '@pageferry/core';
-import type { MigrationEvent } from '@pageferry/core/control';
+import type { MigrationEvent, ReceiveOptions } from '@pageferry/core/control';
 import type { MigrationSettings } from '@pageferry/core/control/schema';
 import type { IncomingGuest } from '@pageferry/core/guest';
 import type { MigrationInfo, QmpEvent, SocketAddressInfo } from '@pageferry/core/qmp';
@@ -32,6 +33,9 @@ export class Incoming {
   readonly #parts: Parts;
   #reception: Reception | undefined;
   #listening: SocketAddressInfo | undefined;
+  #closed = false;
+  /** How it listens now. */
+  #place: { uri: string; exitOnError: boolean; options: ReceiveOptions } | undefined;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -57,32 +61,76 @@ export class Incoming {
     if (this.started) {
       throw new MigrationError('bad-state', 'the machine waits for its guest already');
     }
-    const { machine, target, settings, log, engineFor } = this.#parts;
+    const { settings } = this.#parts;
     const address = addressOf(destination);
     checkTransport(address, (capability) => settings.isOn(capability));
-    const options = settings.toReceiveOptions();
-    const reception = receive(formatUri(address), {
+    return this.#open(formatUri(address), exitOnError, false);
+  }
+
+  /**
+   * Settings have changed. They hold for a guest of which nothing has come yet, as in QEMU: the address is listened on
+   * anew.
+   * @throws MigrationError when that fails; it does not listen then
+   */
+  async settingsChanged(): Promise<void> {
+    const reception = this.#reception;
+    const place = this.#place;
+    if (reception === undefined || place === undefined || reception.status !== 'setup') return;
+    if (this.#listening === undefined || isDeepStrictEqual(place.options, this.#options())) return;
+    // From here on nothing that the old one says or does is heard.
+    this.#reception = undefined;
+    reception.cancel();
+    await reception.result.catch(() => {});
+    await this.#open(place.uri, place.exitOnError, true);
+  }
+
+  #options(): ReceiveOptions {
+    // QEMU has no such limit: a source may be paused for hours before its switch-over.
+    return { ...this.#parts.settings.toReceiveOptions(), stallTimeoutMs: 0 };
+  }
+
+  /** @param again it has been announced before */
+  async #open(uri: string, exitOnError: boolean, again: boolean): Promise<string> {
+    if (this.#closed) throw new MigrationError('cancelled', 'the machine ends');
+    const { machine, target, log, engineFor, failed } = this.#parts;
+    const options = this.#options();
+    const isCurrent = () => this.#reception === reception;
+    const begun = Promise.withResolvers<void>();
+    const guest = replaced(target.target, {
+      start: () => machine.arrive(target),
+      // The one that takes its place needs the target.
+      discard: async () => {
+        if (isCurrent()) await target.target.discard();
+      },
+    });
+    const reception: Reception = receive(uri, {
       ...options,
       engine: engineFor({ ...options, direction: 'incoming' }),
-      // QEMU has no such limit: a source may be paused for hours before its switch-over.
-      stallTimeoutMs: 0,
-      guest: startedBy(target.target, () => machine.arrive(target)),
-      onEvent: (event) => this.#take(event),
+      guest,
+      onEvent: (event) => {
+        const setup = event.event === 'MIGRATION' && event.data.status === 'setup';
+        if (isCurrent() && !(setup && again)) this.#take(event);
+        begun.resolve();
+      },
     });
     this.#reception = reception;
     try {
-      const uri = await reception.listening;
-      this.#listening = socketAddressInfo(uri);
+      const bound = await reception.listening;
+      // Whoever is told that it listens has been told its state before.
+      await Promise.race([begun.promise, reception.result]);
+      this.#listening = socketAddressInfo(bound);
+      this.#place = { uri: bound, exitOnError, options };
       reception.result.then(
         ({ warnings }) => {
           for (const warning of warnings) log(`incoming migration: ${warning}`);
         },
         (error: MigrationError) => {
+          if (!isCurrent()) return;
           log(`incoming migration: ${error.message}`);
-          if (exitOnError) this.#parts.failed(error);
+          if (exitOnError) failed(error);
         },
       );
-      return uri;
+      return bound;
     } catch (error) {
       // Another address may do.
       this.#reception = undefined;
@@ -98,6 +146,7 @@ export class Incoming {
 
   /** Cancels what is under way and waits for its end. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#reception?.cancel();
     await this.#reception?.result.catch(() => {});
   }
@@ -110,11 +159,11 @@ export class Incoming {
   }
 }
 
-/** The same guest, but for who starts it. */
-function startedBy(guest: IncomingGuest, start: () => Promise<boolean>): IncomingGuest {
+/** The same guest with other methods in the place of its own. */
+function replaced(guest: IncomingGuest, methods: Partial<IncomingGuest>): IncomingGuest {
   return new Proxy(guest, {
     get(target, name) {
-      if (name === 'start') return start;
+      if (Object.hasOwn(methods, name)) return Reflect.get(methods, name);
       const member: unknown = Reflect.get(target, name, target);
       return typeof member === 'function' ? member.bind(target) : member;
     },

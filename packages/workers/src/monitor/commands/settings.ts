@@ -9,13 +9,14 @@ export function settingsCommands(monitor: Monitor): Record<string, QmpCommand> {
   return {
     'query-migrate-parameters': command({}, () => settings.queryParameters()),
     'query-migrate-capabilities': command({}, () => settings.queryCapabilities()),
-    'migrate-set-capabilities': command({ capabilities: z.array(z.unknown()) }, ({ capabilities }) => {
+    'migrate-set-capabilities': command({ capabilities: z.array(z.unknown()) }, async ({ capabilities }) => {
       settings.setCapabilities(capabilities, {
         running: outgoing.running,
         incoming: monitor.machine.guest === undefined,
         listening: monitor.incoming?.started === true,
         severalConnections: monitor.incoming?.severalConnections,
       });
+      await monitor.incoming?.settingsChanged();
       monitor.warmUp();
     }),
     // Its members have a reader of their own, with QEMU's rules for each.
@@ -25,6 +26,7 @@ export function settingsCommands(monitor: Monitor): Record<string, QmpCommand> {
           const changes = settings.liveChanges(args);
           settings.setParameters(args);
           await outgoing.setParameters(changes);
+          await monitor.incoming?.settingsChanged();
           monitor.warmUp();
         }).run({}),
     },
