@@ -160,13 +160,24 @@ test('greeting, negotiation, answers and ids are as in QMP', async (t) => {
       '{"execute":"echo","foo":3}',
       '{"error": {"class": "GenericError", "desc": "a request has no member foo"}}',
     ],
-    ['}', '{"error": {"class": "GenericError", "desc": "JSON parse error, a } that closes nothing"}}'],
+    ['}', '{"error": {"class": "GenericError", "desc": "this is no JSON: a } that closes nothing"}}'],
   ] as const) {
     assert.equal(await raw.ask(request), Buffer.from(answer).toString('latin1'), request);
   }
-  assert.match(await raw.ask('garbage\n'), /"class": "GenericError", "desc": "JSON parse error, /);
-  assert.match(await raw.ask(Buffer.of(0xff)), /JSON parse error/);
+  assert.match(await raw.ask('garbage\n'), /"class": "GenericError", "desc": "this is no JSON: /);
+  assert.match(await raw.ask(Buffer.of(0xff)), /this is no JSON/);
   assert.match(log.join('\n'), /^break: TypeError: a defect/);
+});
+
+test('requests that come together are all answered, wrong ones as well', async (t) => {
+  const { raw } = await serve(t);
+  const client = await raw();
+  await client.ask('{"execute":"qmp_capabilities"}');
+  // More than are read ahead.
+  const wrong = 20;
+  client.socket.write(`${'[1] '.repeat(wrong)}{"execute":"echo","id":1}`);
+  for (let answer = 0; answer < wrong; answer++) assert.match(await client.line(), /"error"/);
+  assert.equal(await client.line(), '{"return": {}, "id": 1}');
 });
 
 test('several clients: commands of all run one after another, out-of-band ones at once', async (t) => {
@@ -184,7 +195,7 @@ test('several clients: commands of all run one after another, out-of-band ones a
   await Promise.all([waiting, second, third]);
   assert.equal(order[1], 'wait');
   await assert.rejects(one.execute('echo', {}, { oob: true }), {
-    desc: 'The command echo does not support OOB',
+    desc: 'echo cannot run out of band',
   });
   await assert.rejects(two.execute('urgent', {}, { oob: true }), /no member exec-oob|has execute/);
 });

@@ -105,12 +105,12 @@ export class QmpSession {
   }
 
   #read(piece: JsonPiece): Waiting {
-    if ('problem' in piece) return { error: new QmpError(`JSON parse error, ${piece.problem}`) };
+    if ('problem' in piece) return { error: new QmpError(`this is no JSON: ${piece.problem}`) };
     let value: unknown;
     try {
       value = parseJson(piece.text);
     } catch (error) {
-      return { error: new QmpError(`JSON parse error, ${(error as Error).message}`) };
+      return { error: new QmpError(`this is no JSON: ${(error as Error).message}`) };
     }
     try {
       return parseRequest(value, this.#outOfBand);
@@ -120,6 +120,8 @@ export class QmpSession {
   }
 
   async #answer(): Promise<void> {
+    // All of what came together is arranged first: some of it may be answered without any wait.
+    await undefined;
     for (;;) {
       const next = this.#waiting.shift();
       if (next === undefined || this.#gone) return;
@@ -168,7 +170,7 @@ export class QmpSession {
     }
     const allowed = this.#host.allowsOutOfBand(command);
     if (allowed === undefined) throw new QmpError(`there is no command ${command}`, 'CommandNotFound');
-    if (outOfBand && !allowed) throw new QmpError(`The command ${command} does not support OOB`);
+    if (outOfBand && !allowed) throw new QmpError(`${command} cannot run out of band`);
     return this.#host.execute(request);
   }
 

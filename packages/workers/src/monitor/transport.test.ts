@@ -29,8 +29,8 @@ test('the channels form says the same as a URI', () => {
 test('what is no destination', () => {
   const main = { 'channel-type': 'main', addr: { transport: 'file', filename: 'x', offset: 0 } } as const;
   const cases: [Parameters<typeof addressOf>[0], RegExp][] = [
-    [{}, /need either 'uri' or 'channels'/],
-    [{ uri: 'tcp:a:1', channels: [main] }, /mutually exclusive/],
+    [{}, /neither uri nor channels/],
+    [{ uri: 'tcp:a:1', channels: [main] }, /not both/],
     [{ channels: [] }, /no entry for main/],
     [{ channels: [main, main] }, /several entries/],
     [{ channels: [{ ...main, 'channel-type': 'cpr' }] }, /cpr is not supported/],

@@ -14,11 +14,10 @@ export interface Destination {
  */
 export function addressOf({ uri, channels }: Destination): MigrationAddress {
   if (uri !== undefined && channels !== undefined) {
-    throw new MigrationError('bad-option', "'uri' and 'channels' arguments are mutually exclusive");
+    throw new MigrationError('bad-option', 'either uri or channels, not both');
   }
   if (uri !== undefined) return parseUri(uri);
-  if (channels === undefined)
-    throw new MigrationError('bad-option', "need either 'uri' or 'channels' argument");
+  if (channels === undefined) throw new MigrationError('bad-option', 'there is neither uri nor channels');
   const other = channels.find((channel) => channel['channel-type'] !== 'main');
   if (other !== undefined) {
     throw new MigrationError('unsupported', `a channel of type ${other['channel-type']} is not supported`);
