@@ -7,6 +7,8 @@ import type { SourceControl, SourceStream } from './parts.ts';
 const PART_LIMIT_MS = 50;
 /** How often queues that are still too full for the switch-over are looked at, ms. */
 const QUEUE_POLL_MS = 2;
+/** How often, meanwhile, it is looked what the guest has written, ms. */
+const QUEUE_SYNC_MS = 50;
 /** With auto-converge the dirty log is looked at this often at least, once the first pass is over (as QEMU 10 does). */
 const CONVERGE_SYNC_MS = 5000;
 /** How often, while the destination does not agree to the switch-over, it is looked what the guest has written, ms. */
@@ -37,7 +39,10 @@ export async function iterate(control: SourceControl, parts: SourceStream): Prom
     const threshold = pacer.thresholdBytes;
     const passEnded = ram.dirtyPages === 0;
     if (passEnded && finishing && consent.given) await arrived(control, parts, ++pings);
-    if (passEnded || (!finishing && flow.pendingBytes() < threshold)) {
+    // All is handed over and the queues alone do not fit: what the guest has written since would only make them longer.
+    const queueing =
+      passEnded && flow.pendingBytes() > threshold && performance.now() - lastSyncMs < QUEUE_SYNC_MS;
+    if (!queueing && (passEnded || (!finishing && flow.pendingBytes() < threshold))) {
       const dirtied = sync();
       const pending = flow.pendingBytes();
       const fits = pending <= threshold;
