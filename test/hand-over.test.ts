@@ -7,7 +7,7 @@ import { MigrationError } from '@pageferry/core';
 import { VcpuThrottle } from '@pageferry/core/guest';
 import { encodeReturnPath } from '@pageferry/core/wire';
 import { migrate, receive } from '@pageferry/workers';
-import { TestGuest, TestTarget } from '../packages/core/src/testing/test-guests.ts';
+import { deviceState, TestGuest, TestTarget } from '../packages/core/src/testing/test-guests.ts';
 
 /** The guest is on exactly one side, whoever fails when. */
 
@@ -113,6 +113,32 @@ for (const [name, answer] of [
     assert.deepEqual(guest.calls, ['inactivate', 'save', 'activate']);
   });
 }
+
+test('a cancel while the device state leaves: the rest of it is not sent', async () => {
+  let bytes = 0;
+  const peer = await scripted((socket, arrived) => {
+    bytes = arrived.length;
+    if (bytes > 2_000_000) socket.pause();
+  });
+  const guest = new TestGuest();
+  const state = deviceState(20_000_000);
+  guest.saveDeviceState = async () => state;
+  const migration = migrate(guest, peer.uri);
+  while (!peer.sockets[0]?.isPaused()) await delay(2);
+  const socket = peer.sockets[0]!;
+  const ended = Promise.race([once(socket, 'end'), once(socket, 'close')]);
+  migration.cancel();
+  await delay(100);
+  socket.removeAllListeners('data');
+  socket.on('data', (chunk) => {
+    bytes += chunk.length;
+  });
+  socket.resume();
+  assert.equal(await codeOf(migration.result), 'cancelled');
+  assert.ok(guest.control.running);
+  await ended;
+  assert.ok(bytes < 20_000_000, `${bytes} bytes: the destination has everything, and may run the guest`);
+});
 
 /** A guest whose vCPU, the test, could be throttled. */
 class ThrottledGuest extends TestGuest {

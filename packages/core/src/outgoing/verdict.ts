@@ -12,7 +12,8 @@ const CANCEL_GRACE_MS = 500;
  *
  * A broken connection is often only the consequence of what it is about to say. And a cancel that comes when everything
  * is sent finds it perhaps just taking the guest over: it is told that nothing more comes, and either gives up then, or
- * has said before that it has the guest.
+ * has said before that it has the guest. What has not left yet when the cancel comes is not sent any more: the destination
+ * cannot take over a guest of which the end is missing.
  *
  * @returns the error that tells most, or undefined when the destination says that it has the guest
  */
@@ -24,7 +25,10 @@ export async function explain(
   const lost = error.code === 'connection-lost';
   if (returnPath === undefined || !(lost || returnPath.allSent)) return error;
   const cancelled = error.code === 'cancelled';
-  if (cancelled) link?.channel?.close().catch(() => {});
+  if (cancelled) {
+    if (!(await hasLeft(link))) return error;
+    link?.channel?.close().catch(() => {});
+  }
   // Of any other error the destination is not asked, but it may have spoken just now.
   const graceMs = lost ? LOST_GRACE_MS : cancelled ? CANCEL_GRACE_MS : 0;
   const verdict = await within(graceMs, returnPath.verdict);
@@ -34,8 +38,14 @@ export async function explain(
   return said ? verdict : withoutVerdict(error, returnPath);
 }
 
+/** Whether everything that was written is with the kernel. */
+async function hasLeft(link: SourceLink | undefined): Promise<boolean> {
+  const flushed = Promise.all([link?.channel?.flushed(), link?.sender?.flushed()]);
+  return (await within(0, flushed)) === 'success';
+}
+
 /** What the destination says, if it says anything. */
-async function within(limitMs: number, verdict: Promise<void>): Promise<unknown> {
+async function within(limitMs: number, verdict: Promise<unknown>): Promise<unknown> {
   const { promise: late, resolve } = Promise.withResolvers<undefined>();
   const timer = setTimeout(resolve, limitMs, undefined);
   const said = verdict.then(
