@@ -182,26 +182,6 @@ test('clients that go away or send rubbish do not disturb a migration', LIMIT, a
   await running(destination.qmp);
 });
 
-test('the monitor for people says and does the same', LIMIT, async () => {
-  await using served = await Served.start(...GUEST);
-  const { qmp } = served;
-  const hmp = (line: string) => qmp.execute('human-monitor-command', { 'command-line': line });
-  assert.equal(await hmp('foo'), "unknown command: 'foo'\r\n");
-  assert.match(await hmp('info status'), /^VM status: running\r\n$/);
-  assert.equal(await hmp('migrate_set_capability events on'), '');
-  assert.equal(await hmp('migrate_set_parameter max-bandwidth 16M'), '');
-  assert.equal((await qmp.execute('query-migrate-parameters'))['max-bandwidth'], 16 << 20);
-  assert.match(await hmp('info migrate_parameters'), /^max-bandwidth: 16777216 bytes\/second\r$/m);
-  assert.match(await hmp('info migrate_capabilities'), /^events: on\r$/m);
-  assert.match(await hmp('migrate_set_parameter downtime-limit -1'), /^Error: .*downtime-limit/);
-  assert.equal(await hmp('migrate -d tcp:127.0.0.1:1'), '');
-  await qmp.waitForEvent('MIGRATION', ({ data }) => data?.status === 'failed');
-  assert.match(await hmp('info migrate'), /^Migration status: failed \(.*ECONNREFUSED.*\)\r$/m);
-  await hmp('quit');
-  await qmp.waitForEvent('SHUTDOWN');
-  assert.equal(await served.exited, 0);
-});
-
 test('settings that come after the address was given hold for the guest that comes', LIMIT, async () => {
   const multifd = { 'multifd-channels': 3, 'multifd-compression': 'zlib' } as const;
   const incoming = ['--guest', 'builtin', '--incoming', 'tcp:127.0.0.1:0'];

@@ -101,7 +101,7 @@ async function run(flags: ServeFlags, { output, signal, version }: Context): Pro
     uuid,
     onEvent: (event) => {
       server.emit(event);
-      output.event('qmp-event', event);
+      output.event(event.event, event);
     },
     log: (text) => output.note(text),
   });

@@ -57,6 +57,7 @@ export class Monitor {
   readonly #options: MonitorOptions;
   readonly #end = Promise.withResolvers<MonitorEnd>();
   readonly #warm = new WarmEngine();
+  #ended = false;
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -142,6 +143,8 @@ export class Monitor {
 
   /** Ends the machine; the first reason stays. */
   end(reason: 'host-qmp-quit' | 'host-signal'): void {
+    if (this.#ended) return;
+    this.#ended = true;
     this.#end.resolve({ reason });
     const data = { guest: false, reason };
     this.#options.onEvent({ event: 'SHUTDOWN', data });
