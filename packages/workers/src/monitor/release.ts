@@ -36,7 +36,7 @@ export function releaseOf(version: QemuVersion): Release {
   return {
     version,
     alwaysDevice: from('10.0'),
-    incomingSetup: from('9.1'),
+    incomingSetup: from('8.2'),
     errorAlways: from('8.2'),
     restoresState: from('9.0'),
     blockedReasons: from('6.0'),
