@@ -77,18 +77,28 @@ function transcript(path: string, side: 'src' | 'dst') {
 
 const PASS = 'MIGRATION_PASS';
 for (const version of QEMU_VERSIONS) {
-  for (const { fixture, paused } of [
-    { fixture: 'precopy-iterations', paused: false },
+  const fixtures: { fixture: string; paused?: boolean; on?: string[]; releases?: QemuVersion[] }[] = [
+    { fixture: 'precopy-iterations' },
     { fixture: 'stop-and-copy', paused: true },
-  ]) {
+    { fixture: 'multifd-none', on: ['multifd'] },
+    { fixture: 'xbzrle', on: ['xbzrle'] },
+    { fixture: 'compress', on: ['compress'], releases: ['7.2'] },
+    { fixture: 'pause-before-switchover', on: ['pause-before-switchover'] },
+  ];
+  for (const { fixture, paused = false, on = [], releases = QEMU_VERSIONS } of fixtures) {
+    if (!releases.includes(version)) continue;
     test(`events and answers of pageferry and the recorded QEMU ${version}: ${fixture}`, LIMIT, async () => {
       // The recorded destinations did not run.
       await using pair = await servedPair(version, { destination: ['-S'] });
       const { source, destination } = pair;
-      for (const client of [source, destination]) await enable(client, 'events', 'return-path');
+      for (const client of [source, destination]) await enable(client, 'events', 'return-path', ...on);
       if (paused) await source.execute('stop');
       await source.execute('migrate-set-parameters', { 'downtime-limit': 2000 });
       await source.execute('migrate', { uri: await listen(destination) });
+      if (on.includes('pause-before-switchover')) {
+        await reach(source, 'pre-switchover');
+        await source.execute('migrate-continue', { state: 'pre-switchover' });
+      }
       const told = await reach(source, 'completed');
       const taken = await reach(destination, 'completed');
       await Promise.all([source.execute('quit'), destination.execute('quit')]);

@@ -126,8 +126,8 @@ export class Incoming {
         },
         (error: MigrationError) => {
           if (!isCurrent()) return;
-          log(`incoming migration: ${error.message}`);
           if (exitOnError) failed(error);
+          else log(`incoming migration: ${error.message}`);
         },
       );
       return bound;
