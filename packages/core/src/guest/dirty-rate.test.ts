@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { DirtyBitmap } from '../memory/dirty-bitmap.ts';
 import { RamBlock } from '../memory/ram-block.ts';
 import { BuiltinMachine } from './builtin/machine.ts';
+import type { Guest } from './contract.ts';
 import { DirtyRateMeter } from './dirty-rate.ts';
+import { beginMoving } from './moving.ts';
+import { VcpuThrottle } from './vcpu-throttle.ts';
 
 const MIB = 2 ** 20;
 
@@ -14,7 +18,7 @@ test('all modes find the rate of a running machine', { timeout: 60_000 }, async 
     content: 'text',
   });
   try {
-    const meter = new DirtyRateMeter(machine.memory);
+    const meter = new DirtyRateMeter(machine);
     assert.equal(meter.query().status, 'unstarted');
     await meter.measure({ calcTimeMs: 100 });
     assert.equal(meter.query().dirtyRate, 0, 'it does not run');
@@ -55,9 +59,28 @@ test('all modes find the rate of a running machine', { timeout: 60_000 }, async 
   }
 });
 
+test('the dirty log of a guest that is being migrated keeps its marks', async () => {
+  const block = RamBlock.allocate('pc.ram', MIB);
+  const log = new DirtyBitmap(block.pageCount);
+  const guest = {
+    memory: {
+      blocks: [block.toMemory()],
+      dirtyLog: { kind: 'write-barrier' as const, bitmaps: [log.buffer] },
+      throttle: VcpuThrottle.create(1).buffer,
+    },
+  };
+  log.set(7);
+  const moved = beginMoving(guest as unknown as Guest);
+  await new DirtyRateMeter(guest).measure({ calcTimeMs: 50, mode: 'dirty-bitmap' });
+  assert.ok(log.test(7));
+  moved();
+  await new DirtyRateMeter(guest).measure({ calcTimeMs: 50, mode: 'dirty-bitmap' });
+  assert.ok(!log.test(7));
+});
+
 test('what cannot be is refused, and leaves the last result', async () => {
   const blocks = [RamBlock.allocate('pc.ram', MIB).toMemory()];
-  const meter = new DirtyRateMeter({ blocks, dirtyLog: { kind: 'none' } });
+  const meter = new DirtyRateMeter({ memory: { blocks, dirtyLog: { kind: 'none' } } });
   for (const [options, message] of [
     [{ calcTimeMs: 49 }, /calc-time/],
     [{ calcTimeMs: 60_001 }, /calc-time/],

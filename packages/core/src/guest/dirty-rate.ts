@@ -5,7 +5,8 @@ import { MigrationError } from '../error.ts';
 import { BlockView } from '../memory/block-view.ts';
 import { openDirtyLog } from '../memory/dirty-log.ts';
 import { type RamBlockMemory, TARGET_PAGE_BYTES } from '../memory/ram-block.ts';
-import type { GuestMemory } from './contract.ts';
+import type { Guest } from './contract.ts';
+import { isMoving } from './moving.ts';
 import { VcpuThrottle } from './vcpu-throttle.ts';
 
 /**
@@ -58,8 +59,7 @@ type Reader = (elapsedMs: number) => Promise<Rates>;
 
 /** Measures how fast a guest dirties its memory (`calc-dirty-rate`), whether or not it is being migrated. */
 export class DirtyRateMeter {
-  readonly #memory: GuestMemory;
-  readonly #logInUse: () => boolean;
+  readonly #guest: Pick<Guest, 'memory'>;
   readonly #stop = new AbortController();
   #info: DirtyRateInfo = {
     status: 'unstarted',
@@ -69,10 +69,9 @@ export class DirtyRateMeter {
     mode: 'page-sampling',
   };
 
-  /** @param logInUse whether a migration uses the dirty log now: its marks are then left alone */
-  constructor(memory: GuestMemory, logInUse: () => boolean = () => false) {
-    this.#memory = memory;
-    this.#logInUse = logInUse;
+  /** @param guest the very object that is given to `migrate`: the marks of a dirty log that moves it are left alone */
+  constructor(guest: Pick<Guest, 'memory'>) {
+    this.#guest = guest;
   }
 
   query(): DirtyRateInfo {
@@ -112,8 +111,8 @@ export class DirtyRateMeter {
   }
 
   #reader(mode: DirtyRateMode, samplePages: number): () => Promise<Reader> {
-    if (mode === 'page-sampling') return () => sampling(this.#memory.blocks, samplePages);
-    const { throttle, dirtyLog, blocks } = this.#memory;
+    const { throttle, dirtyLog, blocks } = this.#guest.memory;
+    if (mode === 'page-sampling') return () => sampling(blocks, samplePages);
     if (throttle === undefined) {
       throw new MigrationError('unsupported', `this guest's vCPUs do not count what they write: no ${mode}`, {
         expected: 'page-sampling',
@@ -122,7 +121,7 @@ export class DirtyRateMeter {
     const vcpus = new VcpuThrottle(throttle);
     if (mode === 'dirty-ring') return async () => fromRings(vcpus);
     return async () => {
-      if (!this.#logInUse()) openDirtyLog(dirtyLog, blocks).start();
+      if (!isMoving(this.#guest)) openDirtyLog(dirtyLog, blocks).start();
       return fromLog(vcpus);
     };
   }

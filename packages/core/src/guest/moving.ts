@@ -2,10 +2,10 @@ import { MigrationError } from '../error.ts';
 import type { Guest } from './contract.ts';
 
 /** The guests of this thread that are on their way. */
-const moving = new WeakSet<Guest>();
+const moving = new WeakSet<object>();
 
 /** Whether a migration of this guest is under way. */
-export function isMoving(guest: Guest): boolean {
+export function isMoving(guest: object): boolean {
   return moving.has(guest);
 }
 

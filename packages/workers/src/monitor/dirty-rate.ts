@@ -1,10 +1,5 @@
 import { MigrationError } from '@pageferry/core';
-import {
-  DirtyRateMeter,
-  isMoving,
-  type DirtyRateInfo as Measured,
-  VcpuThrottle,
-} from '@pageferry/core/guest';
+import { DirtyRateMeter, type DirtyRateInfo as Measured, VcpuThrottle } from '@pageferry/core/guest';
 import type { DirtyLimitInfo, DirtyRateInfo, DirtyRateMode, DirtyRateUnit } from '@pageferry/core/qmp';
 import type { Machine } from './machine.ts';
 import type { Release } from './release.ts';
@@ -100,7 +95,7 @@ export class DirtyRates {
   #meterOfGuest(): DirtyRateMeter {
     const guest = this.#machine.guest?.guest;
     if (guest === undefined) throw new MigrationError('bad-state', 'the guest has not arrived');
-    this.#meter ??= new DirtyRateMeter(guest.memory, () => isMoving(guest));
+    this.#meter ??= new DirtyRateMeter(guest);
     return this.#meter;
   }
 
