@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { deflateSync } from 'node:zlib';
+import { MigrationError } from '@pageferry/core';
 import { RamBlock, ReceivedBitmap, TARGET_PAGE_BYTES } from '@pageferry/core/memory';
+import { threads } from '../../../core/src/testing/leftovers.ts';
 import { createDecompressThreads } from './decompress-threads.ts';
 
 const PAGES = 300;
@@ -23,6 +25,14 @@ function content(page: number): Buffer {
   crypto.getRandomValues(bytes.subarray(0, TARGET_PAGE_BYTES / 2));
   return bytes;
 }
+
+test('threads that were ended before they began do not begin', async () => {
+  const pool = createDecompressThreads(1);
+  await pool.end(new MigrationError('cancelled', 'the migration was cancelled'));
+  const before = threads();
+  await assert.rejects(pool.open([], true), { code: 'cancelled' });
+  assert.equal(threads(), before, 'a thread that nobody ends');
+});
 
 for (const threadCount of [1, 3]) {
   test(`${threadCount} threads put every page in its place`, async (context) => {

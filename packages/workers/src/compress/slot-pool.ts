@@ -51,8 +51,14 @@ export class SlotPool {
     this.#reject = reject;
   }
 
-  /** Starts the threads. Resolves when the first can work. @param data what the workers need, beside the slots */
+  /**
+   * Starts the threads. Resolves when the first can work.
+   * @param data what the workers need, beside the slots
+   * @throws the first error, also that of an `end` before
+   */
   async start(data: object): Promise<void> {
+    // Ended already: nobody would end them again.
+    if (this.#error !== undefined) throw this.#error;
     const { entry } = this.#options;
     const threads = Math.min(this.#options.threads, availableParallelism());
     const workerData: SlotPoolData = { ...data, memory: this.memory };

@@ -70,9 +70,10 @@ export class Outgoing {
       throw error;
     }
     checkTransport(address, (capability) => settings.isOn(capability));
-    const options = settings.toMigrateOptions();
     // The last one has said how it ended, and is about to let go of the guest.
     await this.#migration?.result.catch(() => {});
+    // Not before: what is set while it is waited for is this migration's.
+    const options = settings.toMigrateOptions();
     const begun = Promise.withResolvers<void>();
     const migration = migrate(machine.guest!.guest, formatUri(address), {
       ...options,
