@@ -99,6 +99,9 @@ export async function observePhases({ source, destination, deadUri, onAnswer }: 
   await refuse(source, 'migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
   await refuse(source, 'migrate-continue', { state: 'pre-switchover' });
   await refuse(source, 'migrate-set-parameters', { 'downtime-limit': 3_000_000 });
+  await source.execute('stop');
+  await note('active, stopped', 'source');
+  await source.execute('cont');
   await source.execute('migrate-set-parameters', FAST);
   await reach(source, 'pre-switchover');
   await note('paused');
