@@ -261,6 +261,21 @@ test('device state is only given by a stopped machine', async () => {
   });
 });
 
+test('a machine that is given up runs again only when it is taken back', async () => {
+  await withMachine({ memoryBytes: 16 * MIB, dirtyRateBytesPerSecond: 20 * MIB }, async (machine) => {
+    machine.start();
+    await assert.rejects(machine.inactivate(), { code: 'guest-failed', message: /running/ });
+    await machine.stop();
+    await machine.inactivate();
+    assert.throws(() => machine.start(), { code: 'bad-state', message: /given up to a destination/ });
+    assert.ok(!machine.running());
+    await machine.activate();
+    const { writes } = machine;
+    machine.start();
+    await untilWrites(machine, writes + 10);
+  });
+});
+
 test('blockers, newest first; none can be added while the machine moves', async () => {
   await withMachine({ memoryBytes: 4 * MIB }, async (machine) => {
     assert.deepEqual(machine.blockers(), []);

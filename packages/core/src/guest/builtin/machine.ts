@@ -34,6 +34,8 @@ export class BuiltinMachine implements Guest {
   readonly #nic: Nic | undefined;
   /** What its owner wants; a migration stops and starts it without changing that. */
   #started = false;
+  /** A migration takes it away, or has done so. */
+  #inactive = false;
   #verifyMs = 0;
   /** Newest first. */
   #blockers: { readonly reason: string }[] = [];
@@ -79,9 +81,17 @@ export class BuiltinMachine implements Guest {
     return this.#hardware.state.writes;
   }
 
-  /** Lets the vCPUs run.
-   * @throws MigrationError `guest-failed` when a vCPU's thread died or the machine is closed */
+  /**
+   * Lets the vCPUs run.
+   * @throws MigrationError `guest-failed` when a vCPU's thread died or the machine is closed; `bad-state` once a migration
+   * has taken it away, until `activate` takes it back
+   */
   start(): void {
+    if (this.#inactive) {
+      throw new MigrationError('bad-state', 'the machine is given up to a destination, and may run there', {
+        expected: 'activate() before it runs here again',
+      });
+    }
     this.#hardware.run();
     this.#started = true;
   }
@@ -184,9 +194,18 @@ export class BuiltinMachine implements Guest {
     };
   }
 
-  // There are no disks whose ownership would change.
-  async inactivate(): Promise<void> {}
-  async activate(): Promise<void> {}
+  /**
+   * There are no disks whose ownership would change, but the machine itself is given up.
+   * @throws MigrationError `guest-failed` when it is running or dead
+   */
+  async inactivate(): Promise<void> {
+    this.#hardware.assertStopped();
+    this.#inactive = true;
+  }
+
+  async activate(): Promise<void> {
+    this.#inactive = false;
+  }
 
   /** Ends all threads; the machine cannot be used afterwards. */
   async close(): Promise<void> {
