@@ -1,5 +1,6 @@
 import type { ResourceLimits } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import { whileNoneLoads } from '../system/native-load.ts';
 import { taskError } from '../task-error.ts';
 import { PoolWords } from './pool-words.ts';
 
@@ -142,8 +143,9 @@ export class ChannelPool {
 
   async #end(): Promise<void> {
     await settlesWithin(this.#tasks, CANCEL_LIMIT_MS);
-    if (this.#borrowed || this.#pool === undefined) return;
-    await settlesWithin([this.#pool.destroy()], KILL_LIMIT_MS);
+    const pool = this.#pool;
+    if (this.#borrowed || pool === undefined) return;
+    await settlesWithin([whileNoneLoads(() => pool.destroy())], KILL_LIMIT_MS);
   }
 
   #start(): Piscina {

@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { workerEntry } from '@pageferry/core';
 import { type Remote, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { type NativeLoadGroup, startGroup, whileNoneLoads } from '../system/native-load.ts';
 import { installErrorTransfer } from './comlink.ts';
 import type { CoordinatorApi } from './protocol.ts';
 
@@ -13,14 +14,17 @@ export class CoordinatorThread {
   /** Resolves with the cause when the thread ends by itself. */
   readonly died: Promise<string>;
   readonly #worker: Worker;
+  readonly #group: NativeLoadGroup;
 
   constructor() {
-    this.#worker = new Worker(workerEntry(import.meta.url, './coordinator-worker'), {
+    const options = {
       name: 'pageferry-coordinator',
       // Descriptors of `fd:` come from outside and are closed here.
       trackUnmanagedFds: false,
       resourceLimits: { maxYoungGenerationSizeMb: 8 },
-    });
+    };
+    const entry = workerEntry(import.meta.url, './coordinator-worker');
+    [this.#worker, this.#group] = startGroup(() => new Worker(entry, options));
     this.died = new Promise((resolve) => {
       this.#worker.once('error', (error) => resolve(String(error)));
       this.#worker.once('exit', (code) => resolve(`exit code ${code}`));
@@ -29,6 +33,6 @@ export class CoordinatorThread {
   }
 
   async terminate(): Promise<void> {
-    await this.#worker.terminate();
+    await whileNoneLoads(() => this.#worker.terminate(), this.#group);
   }
 }

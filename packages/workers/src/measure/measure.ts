@@ -2,6 +2,7 @@ import type { ResourceLimits } from 'node:worker_threads';
 import { ERROR_CODES, MigrationError, type PlainMigrationError, workerEntry } from '@pageferry/core';
 import { TARGET_PAGE_BYTES } from '@pageferry/core/memory';
 import { Piscina } from 'piscina';
+import { whileNoneLoads } from '../system/native-load.ts';
 import { Gate } from './gate.ts';
 import type { RoundPart, RoundTask } from './measure-worker.ts';
 import { median } from './median.ts';
@@ -106,7 +107,7 @@ class Measurer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#pool.destroy();
+    await whileNoneLoads(() => this.#pool.destroy());
   }
 
   /** @param first whether the code is to be warmed up and the pages compared */

@@ -2,6 +2,7 @@ import * as fs from 'node:fs';
 import { getSystemErrorMap } from 'node:util';
 import { MigrationError } from '@pageferry/core';
 import type { NetworkBackend } from '@pageferry/core/guest';
+import { whileNotKilled } from '../system/native-load.ts';
 
 /** Linux's numbers, the same on x86-64 and arm64. */
 const TUNSETIFF = 0x400454ca;
@@ -91,13 +92,15 @@ function interfaceRequest(name: string, flags: number): Buffer {
 async function loadCalls(name: string): Promise<Calls> {
   try {
     if (process.platform !== 'linux') throw new Error(`there are none on ${process.platform}`);
-    const { default: koffi } = await import('koffi');
-    const libc = koffi.load(null);
-    return {
-      ioctl: libc.func('int ioctl(int fd, unsigned long request, void *argument)') as Calls['ioctl'],
-      socket: libc.func('int socket(int domain, int type, int protocol)') as Calls['socket'],
-      errno: () => koffi.errno(),
-    };
+    return await whileNotKilled(async () => {
+      const { default: koffi } = await import('koffi');
+      const libc = koffi.load(null);
+      return {
+        ioctl: libc.func('int ioctl(int fd, unsigned long request, void *argument)') as Calls['ioctl'],
+        socket: libc.func('int socket(int domain, int type, int protocol)') as Calls['socket'],
+        errno: () => koffi.errno(),
+      };
+    });
   } catch (cause) {
     throw new MigrationError('unsupported', `tap devices are not to be had: ${(cause as Error).message}`, {
       found: `tap:${name}`,

@@ -1,3 +1,5 @@
+import { whileNotKilled } from './native-load.ts';
+
 /**
  * The zstd library inside Node's own executable, which exports it for addons, called by address: a whole
  * packet in one call, from and to memory of the caller's choice, with the parameters that node:zlib keeps to
@@ -42,7 +44,7 @@ let loaded: Promise<LibZstd | undefined> | undefined;
 
 /** The library; undefined where koffi has no build, or Node's executable does not export it. */
 export function loadLibZstd(): Promise<LibZstd | undefined> {
-  loaded ??= bind().catch(() => undefined);
+  loaded ??= whileNotKilled(bind).catch(() => undefined);
   return loaded;
 }
 

@@ -1,3 +1,5 @@
+import { whileNotKilled } from './native-load.ts';
+
 /**
  * The Linux calls that Node lacks, through koffi. A thread that does nothing but serve one channel is best
  * blocked in the kernel: one vectored call moves a whole packet between guest RAM and the socket, where the
@@ -59,7 +61,8 @@ let loaded: Promise<SystemCalls | undefined> | undefined;
 
 /** The calls; undefined where they are not to be had (another system, or no build of koffi for it). */
 export function loadSystemCalls(): Promise<SystemCalls | undefined> {
-  loaded ??= process.platform === 'linux' ? bind().catch(() => undefined) : Promise.resolve(undefined);
+  loaded ??=
+    process.platform === 'linux' ? whileNotKilled(bind).catch(() => undefined) : Promise.resolve(undefined);
   return loaded;
 }
 
