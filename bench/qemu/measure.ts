@@ -116,8 +116,8 @@ async function move(
   };
 }
 
-function settingOf({ multifd, compression, level }: Mode, channels = 1): Setting {
-  return { multifd, compression, level, channels, mappedRam: false };
+function settingOf({ multifd, compression, level, xbzrle }: Mode, channels = 1): Setting {
+  return { multifd, compression, level, xbzrle, channels, mappedRam: false };
 }
 
 async function fileDifference(path: string, rawPath: string): Promise<number> {

@@ -20,9 +20,18 @@ export interface Mode {
   readonly level: number;
   /** Whether a running guest writes its working set. */
   readonly dirtying: boolean;
+  /** Pages that were sent before go as their changes. */
+  readonly xbzrle: boolean;
 }
 
-const STILL: Mode = { kind: 'still', multifd: true, compression: 'none', level: 1, dirtying: false };
+const STILL: Mode = {
+  kind: 'still',
+  multifd: true,
+  compression: 'none',
+  level: 1,
+  dirtying: false,
+  xbzrle: false,
+};
 
 const MODES_BY_NAME = {
   none: STILL,
@@ -33,6 +42,7 @@ const MODES_BY_NAME = {
   'mapped-ram': { ...STILL, kind: 'file' },
   idle: { ...STILL, kind: 'heartbeat' },
   dirtying: { ...STILL, kind: 'heartbeat', dirtying: true },
+  xbzrle: { ...STILL, kind: 'heartbeat', dirtying: true, multifd: false, xbzrle: true },
 } as const satisfies Record<string, Mode>;
 
 export type ModeName = keyof typeof MODES_BY_NAME;

@@ -10,13 +10,13 @@ export const USAGE = `usage: npm run bench:qemu -- [options]
   --qemu PATH          QEMU 9.0 or later; by default the 10.0 that scripts/qemu-lab installs
   --guest NAME         whose memory moves: content (a generated mix, the default), linux (a Linux guest full of
                        this machine's files), tiny (nearly all zero)
-  --memory SIZE        the guest's RAM, such as 256M or 1G (the default); modes idle and dirtying take at most 3G
+  --memory SIZE        the guest's RAM, such as 256M or 1G (the default); modes idle, dirtying and xbzrle take at most 3G
   --runs N             how often each is measured, in turns (7)
   --modes A,B          of ${MODES.join(',')}
   --channels 1,2,4     multifd channels
   --pairs A,B          of ${PAIRS.join(',')}
-  --dirty-rate SIZE    a second, of mode dirtying (128M)
-  --working-set SIZE   of mode dirtying (64M)
+  --dirty-rate SIZE    a second, of modes dirtying and xbzrle (128M)
+  --working-set SIZE   of modes dirtying and xbzrle (64M)
   --cache DIR          where the Linux guest is kept
   --json FILE|-        everything that was measured; - is stdout
   --baseline FILE      keeps the medians for a later --compare

@@ -36,6 +36,7 @@ export async function pageferrySource(
     multifdZstdLevel: setting.level,
     downtimeLimitMs: DOWNTIME_LIMIT_MS,
     ...(setting.mappedRam ? { mappedRam: true } : {}),
+    ...(setting.xbzrle ? { xbzrle: true } : {}),
   };
   const side = new PageferrySource({ role: 'source', guest: guestSpec(guest), options });
   return side.started();

@@ -54,8 +54,9 @@ export function startQemu(
 
 /** The same parameters as pageferry is given, on either side. */
 export async function configure(qemu: Qemu, setting: Setting): Promise<void> {
-  const { multifd, channels, compression, level, mappedRam } = setting;
-  await qemu.setCapabilities({ multifd, 'mapped-ram': mappedRam, 'return-path': !mappedRam, events: true });
+  const { multifd, channels, compression, level, mappedRam, xbzrle } = setting;
+  const capabilities = { multifd, 'mapped-ram': mappedRam, 'return-path': !mappedRam, events: true, xbzrle };
+  await qemu.setCapabilities(capabilities);
   await qemu.setParameters({
     'multifd-channels': channels,
     'multifd-compression': compression,

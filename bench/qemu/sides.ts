@@ -2,7 +2,7 @@ import type { Beat } from './heartbeat.ts';
 import type { Mode } from './modes.ts';
 
 /** How a migration is made, the same for both engines. */
-export interface Setting extends Pick<Mode, 'multifd' | 'compression' | 'level'> {
+export interface Setting extends Pick<Mode, 'multifd' | 'compression' | 'level' | 'xbzrle'> {
   readonly channels: number;
   /** Into a mapped-ram file. */
   readonly mappedRam: boolean;
