@@ -79,7 +79,7 @@ test('the command line is checked', () => {
   for (const wrong of [
     '--memory=1',
     '--channels=0',
-    '--modes=xbzrle',
+    '--modes=compress',
     '--guest=windows',
     '--runs=x',
     '--x',
