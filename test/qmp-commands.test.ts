@@ -56,6 +56,32 @@ test('the dirty rate is measured, and limited', LIMIT, async () => {
   assert.deepEqual(await qmp.execute('query-vcpu-dirty-limit'), []);
 });
 
+test('a migration with dirty-limit has the limits to itself', LIMIT, async () => {
+  await using served = await Served.start('--guest', 'builtin,size=32M,vcpus=2,dirty-rate=400M');
+  await using peer = await Served.start('--incoming', 'defer');
+  const { qmp } = served;
+  await qmp.execute('set-vcpu-dirty-limit', { 'dirty-rate': 200 });
+  await qmp.execute('cancel-vcpu-dirty-limit');
+  await enable(qmp, 'events', 'dirty-limit');
+  await qmp.execute('migrate-set-parameters', { 'max-bandwidth': 20 << 20, 'vcpu-dirty-limit': 20 });
+  await qmp.execute('migrate', { uri: await listen(peer.qmp) });
+  while ((await qmp.execute('query-vcpu-dirty-limit')).length < 2) await sleep(20);
+  await assert.rejects(qmp.execute('set-vcpu-dirty-limit', { 'dirty-rate': 0 }), /dirty-limit is on/);
+  await assert.rejects(qmp.execute('cancel-vcpu-dirty-limit'), /dirty-limit is on/);
+  await qmp.execute('migrate_cancel');
+  await reach(qmp, 'cancelled');
+  assert.deepEqual(await qmp.execute('query-vcpu-dirty-limit'), []);
+  await qmp.execute('set-vcpu-dirty-limit', { 'dirty-rate': 5 });
+});
+
+test('a line for a CPU that is not there is refused', LIMIT, async () => {
+  await using served = await Served.start(...GUEST);
+  const ask = (cpu: number) =>
+    served.qmp.execute('human-monitor-command', { 'command-line': 'info status', 'cpu-index': cpu });
+  assert.match(await ask(1), /running/);
+  await assert.rejects(ask(2), /no CPU with cpu-index 2/);
+});
+
 test('announce-self sends as many frames as it is told', LIMIT, async () => {
   await using catcher = await FrameCatcher.open();
   await using served = await Served.start(

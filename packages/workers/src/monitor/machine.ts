@@ -1,4 +1,5 @@
 import { MigrationError } from '@pageferry/core';
+import { RunControl } from '@pageferry/core/guest';
 import type { QmpEvent, RunState } from '@pageferry/core/qmp';
 import type { MonitoredGuest, MonitoredTarget } from './guest.ts';
 import type { Release } from './release.ts';
@@ -53,6 +54,12 @@ export class Machine {
   /** Undefined while one is awaited. */
   get guest(): MonitoredGuest | undefined {
     return this.#guest;
+  }
+
+  /** 0 for a guest that is held, and while one is awaited. */
+  get vcpuCount(): number {
+    const words = this.#guest?.guest.memory.runControl;
+    return words === undefined ? 0 : new RunControl(words).vcpuCount;
   }
 
   /** QMP's `stop`. */
@@ -137,6 +144,6 @@ export class Machine {
   }
 
   #hasVcpus(): boolean {
-    return this.#guest?.guest.memory.runControl !== undefined;
+    return this.vcpuCount > 0;
   }
 }

@@ -1,5 +1,5 @@
 import { DIRTY_RATE_MODES } from '@pageferry/core/guest';
-import type { QmpCommand } from '@pageferry/core/qmp';
+import { type QmpCommand, QmpError } from '@pageferry/core/qmp';
 import { z } from 'zod';
 import { command } from '../command.ts';
 import type { Monitor } from '../monitor.ts';
@@ -8,16 +8,25 @@ const UNIT = z.enum(['second', 'millisecond']).optional();
 
 /** What concerns the guest's vCPUs and NICs. */
 export function guestCommands(monitor: Monitor): Record<string, QmpCommand> {
-  const { dirtyRates, machine, release } = monitor;
+  const { dirtyRates, machine, outgoing, release, settings } = monitor;
+  /** A migration with dirty-limit sets the limits, and takes them away at its end. */
+  const refuseIfMigrationLimits = () => {
+    if (!outgoing.running || !settings.isOn('dirty-limit') || dirtyRates.limits().length === 0) return;
+    throw new QmpError('the migration limits the vCPUs now: dirty-limit is on');
+  };
   const unit = release.dirtyRateUnit ? { 'calc-time-unit': UNIT } : ({} as { 'calc-time-unit': typeof UNIT });
   const limits: Record<string, QmpCommand> = {
     'set-vcpu-dirty-limit': command(
       { 'cpu-index': z.int().optional(), 'dirty-rate': z.int() },
-      ({ 'cpu-index': cpuIndex, 'dirty-rate': rate }) => dirtyRates.limit(rate, cpuIndex),
+      ({ 'cpu-index': cpuIndex, 'dirty-rate': rate }) => {
+        refuseIfMigrationLimits();
+        dirtyRates.limit(rate, cpuIndex);
+      },
     ),
-    'cancel-vcpu-dirty-limit': command({ 'cpu-index': z.int().optional() }, ({ 'cpu-index': cpuIndex }) =>
-      dirtyRates.unlimit(cpuIndex),
-    ),
+    'cancel-vcpu-dirty-limit': command({ 'cpu-index': z.int().optional() }, ({ 'cpu-index': cpuIndex }) => {
+      refuseIfMigrationLimits();
+      dirtyRates.unlimit(cpuIndex);
+    }),
     'query-vcpu-dirty-limit': command({}, () => dirtyRates.limits()),
   };
   return {

@@ -20,7 +20,13 @@ export function peopleCommands(monitor: Monitor): Record<string, QmpCommand> {
   return {
     'human-monitor-command': command(
       { 'command-line': z.string(), 'cpu-index': z.int().nonnegative().optional() },
-      ({ 'command-line': line }) => runHmp(line, hmp),
+      ({ 'command-line': line, 'cpu-index': cpuIndex }) => {
+        // No line here looks at a CPU; one that is not there is a mistake all the same.
+        const cpus = monitor.machine.vcpuCount;
+        if (cpuIndex !== undefined && cpuIndex >= cpus)
+          throw new QmpError(`there is no CPU with cpu-index ${cpuIndex}: the machine has ${cpus}`);
+        return runHmp(line, hmp);
+      },
     ),
   };
 }
