@@ -90,3 +90,11 @@ test('switchover-ack belongs to guests that run', options, async () => {
   assert.equal(code, 2);
   assert.match(stderr, /switchover-ack holds back the stop of a guest that runs/);
 });
+
+test('what needs a guest that runs is refused for a captured one', options, async () => {
+  for (const capability of ['auto-converge', 'dirty-limit', 'xbzrle']) {
+    const { code, stderr } = await runCli('send', 'a.img', 'file:b.img', '--capability', capability);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, new RegExp(`Capability ${capability} .*captur`));
+  }
+});

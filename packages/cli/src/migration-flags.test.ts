@@ -127,6 +127,11 @@ test('capabilities that are not there are refused by name', () => {
     () => parse(['--capability', 'multifd'], ['source'], { without: { multifd: 'is for others' } }),
     refusal(/Capability multifd is for others\./),
   );
+  const still: Partial<FlagsOf> = { without: { 'auto-converge': 'is for others' } };
+  assert.throws(
+    () => parse(['--max-cpu-throttle', '50'], ['source'], still),
+    refusal(/unknown option '--max-cpu-throttle'/),
+  );
   assert.throws(
     () => parse(['--capability', 'return-path'], ['destination']),
     refusal(/return-path is decided by the source/),

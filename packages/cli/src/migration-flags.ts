@@ -63,6 +63,9 @@ export const FOR_RUNNING_GUESTS = 'needs a guest that runs: see pageferry demo -
 /** Nothing in a capture is sent again, so nothing would be done. */
 export const FOR_WRITING_GUESTS = 'needs a guest that writes while it is sent; a capture does not';
 
+/** Nothing in a capture runs that could be slowed down. */
+export const FOR_VCPUS = 'slows down a guest that runs; a captured one stands still';
+
 /** For destinations without a NIC. */
 export const ANNOUNCEMENTS: readonly ParameterName[] = [
   'announce-initial',
@@ -83,7 +86,10 @@ export function addMigrationFlags(
   const used = (item: Parameter | Capability) => sides.some((side) => typeof item[side] === 'string');
   addCapabilities(command, sides, without);
   for (const [name, parameter] of parameters) {
-    if (used(parameter) && !withoutParameters.includes(name)) add(command, parameterFlag(name, parameter));
+    // A parameter goes with its capability.
+    const left =
+      withoutParameters.includes(name) || (parameter.with && without[parameter.with] !== undefined);
+    if (used(parameter) && !left) add(command, parameterFlag(name, parameter));
   }
   const backend = 'implementation of the compression (default: the fastest measured)';
   const machine = 'override what the machine version says';

@@ -18,6 +18,7 @@ import {
   addMigrationFlags,
   FOR_MOVING_GUESTS,
   FOR_RUNNING_GUESTS,
+  FOR_VCPUS,
   FOR_WRITING_GUESTS,
   type MigrationFlags,
 } from '../migration-flags.ts';
@@ -65,10 +66,11 @@ export function defineSend(program: Command, context: Context): Command {
     sides: ['source'],
     without: {
       xbzrle: FOR_WRITING_GUESTS,
+      'auto-converge': FOR_VCPUS,
+      'dirty-limit': FOR_VCPUS,
       'background-snapshot': FOR_RUNNING_GUESTS,
       'switchover-ack': FOR_MOVING_GUESTS,
     },
-    withoutParameters: ['xbzrle-cache-size'],
   });
   return command;
 }
