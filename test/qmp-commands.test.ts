@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { QmpClient, QmpError } from '@pageferry/core/qmp';
+import { type MigrationChannel, QmpClient, QmpError } from '@pageferry/core/qmp';
 import { FrameCatcher } from './lib/frame-catcher.ts';
 import { enable, listen, reach, running } from './lib/migration-phases.ts';
 import { Served } from './lib/served.ts';
@@ -72,6 +72,16 @@ test('a migration with dirty-limit has the limits to itself', LIMIT, async () =>
   await reach(qmp, 'cancelled');
   assert.deepEqual(await qmp.execute('query-vcpu-dirty-limit'), []);
   await qmp.execute('set-vcpu-dirty-limit', { 'dirty-rate': 5 });
+});
+
+test('a client cannot send a guest into a descriptor of the process', LIMIT, async () => {
+  await using served = await Served.start(...GUEST);
+  const addr = { transport: 'socket', type: 'fd', str: '2' } as const;
+  const refused = /getfd, which is not supported/;
+  await assert.rejects(served.qmp.execute('migrate', { uri: 'fd:2' }), refused);
+  const channels: MigrationChannel[] = [{ 'channel-type': 'main', addr }];
+  await assert.rejects(served.qmp.execute('migrate', { channels }), refused);
+  assert.deepEqual(await served.qmp.execute('query-migrate'), {});
 });
 
 test('a line for a CPU that is not there is refused', LIMIT, async () => {

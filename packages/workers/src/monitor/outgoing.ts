@@ -69,6 +69,10 @@ export class Outgoing {
       }
       throw error;
     }
+    if (address.transport === 'fd') {
+      // As in QEMU it would be a name that getfd gave; a number is one of this process's own descriptors.
+      throw new MigrationError('unsupported', 'fd: needs a descriptor of getfd, which is not supported');
+    }
     checkTransport(address, (capability) => settings.isOn(capability));
     // The last one has said how it ended, and is about to let go of the guest.
     await this.#migration?.result.catch(() => {});
