@@ -162,7 +162,6 @@ export class IncomingMigration {
     });
     this.#loader = loader;
     const loaded = await loader.loadRam();
-    await this.#decompressThreads?.end();
     this.#receiver?.seal();
     this.#stats.ramLoaded();
     this.#phase = 'device';
@@ -234,6 +233,8 @@ export class IncomingMigration {
     this.#stats.guestTaken();
     if (runs) this.#emit({ event: 'RESUME' });
     this.#state.enter('completed');
+    // They have had nothing to do since the last page; the guest does not wait for their end.
+    await this.#decompressThreads?.end();
     await this.#receiver?.close().catch((error: Error) => this.#fail(error));
     await main.close().catch((error: Error) => this.#fail(error));
   }
