@@ -228,11 +228,13 @@ export class IncomingMigration {
     this.#parts.onTakeOver?.();
     this.#watch.stop();
     this.#phase = 'completed';
-    await this.#announce();
+    // Begun before the guest runs, but nothing that it waits for.
+    const announced = this.#announce();
     const runs = await guestCall(this.#parts.guest.start(), 'could not be started');
     this.#stats.guestTaken();
     if (runs) this.#emit({ event: 'RESUME' });
     this.#state.enter('completed');
+    await announced;
     // They have had nothing to do since the last page; the guest does not wait for their end.
     await this.#decompressThreads?.end();
     await this.#receiver?.close().catch((error: Error) => this.#fail(error));

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { MigrationEvent } from '../control/events.ts';
 import { MigrationError } from '../error.ts';
+import type { IncomingGuest } from '../guest/contract.ts';
 import { assertSameRam, type Setup, setUp, statusesOf } from '../testing/migration-pair.ts';
 import { deviceState } from '../testing/test-guests.ts';
 
@@ -83,6 +84,21 @@ test('a machine without a version is refused with multifd, and taken when told',
   const told = setUp({ machine: 'microvm', options: { multifd: true, multifdFlushAfterEachSection: false } });
   await Promise.all([told.outgoing.run(), told.incoming.run()]);
   assertSameRam(told.guest, told.target);
+});
+
+test('an announcement that takes for ever keeps no guest from running', async () => {
+  const { guest, target, outgoing, incoming } = setUp();
+  const announced = Promise.withResolvers<void>();
+  const announcing: IncomingGuest = target;
+  announcing.announce = () => announced.promise;
+  const received = incoming.run();
+  await outgoing.run();
+  for (const end = Date.now() + 5000; incoming.progress().status !== 'completed' && Date.now() < end; )
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.ok(target.started && !guest.control.running);
+  announced.reject(new Error('no route'));
+  const { warnings } = await received;
+  assert.ok(warnings.includes('the guest was not announced: no route'), `${warnings}`);
 });
 
 test('a destination that cannot load the guest: SHUT 1, and the source runs on', async () => {
