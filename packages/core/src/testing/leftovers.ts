@@ -37,7 +37,7 @@ export function threads(): number {
 
 /** Waits until there are no more threads than that: an ended one takes a moment to go. */
 export async function assertThreadsGone(most: number, message: string): Promise<void> {
-  for (let i = 0; i < 40 && threads() > most; i++) await delay(25);
+  for (let i = 0; i < 400 && threads() > most; i++) await delay(25);
   assert.ok(threads() <= most, `${message}: ${threads()} threads, ${most} before`);
 }
 
