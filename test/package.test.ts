@@ -90,7 +90,7 @@ test('the packed packages migrate a guest from their dist', { skip, timeout: TIM
     const script = "import('pageferry').then((library) => console.log(Object.keys(library).sort().join()))";
     const { code, stdout, stderr } = await run(process.execPath, folder, ['-e', script]);
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /\bmigrate,prepareEngine,receive\b/);
+    assert.match(stdout, /\bmigrate,openNetworkBackend,prepareEngine,receive\b/);
   });
 
   const noOldNode = oldNode === undefined ? 'no Node older than 24 on this machine' : false;

@@ -32,6 +32,7 @@ export class ChannelPool {
   readonly #reject: (error: Error) => void;
   #error: Error | undefined;
   #aborting: Promise<void> | undefined;
+  #killing: Promise<void> | undefined;
   /** The threads are another pool's, which ends them. */
   #borrowed = false;
 
@@ -145,7 +146,9 @@ export class ChannelPool {
     await settlesWithin(this.#tasks, CANCEL_LIMIT_MS);
     const pool = this.#pool;
     if (this.#borrowed || pool === undefined) return;
-    await settlesWithin([whileNoneLoads(() => pool.destroy())], KILL_LIMIT_MS);
+    // Only once: a second call makes Piscina take the first one's threads for dead ones and start new ones for them.
+    this.#killing ??= whileNoneLoads(() => pool.destroy());
+    await settlesWithin([this.#killing], KILL_LIMIT_MS);
   }
 
   #start(): Piscina {

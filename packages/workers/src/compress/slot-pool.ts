@@ -35,6 +35,7 @@ export class SlotPool {
   readonly #options: SlotPoolOptions;
   readonly #free: number[];
   #pool: Piscina | undefined;
+  #killing: Promise<void> | undefined;
   #running = 0;
   #change = Promise.withResolvers<void>();
   #error: MigrationError | undefined;
@@ -111,7 +112,9 @@ export class SlotPool {
     if (this.#pool === undefined) return;
     const late = Promise.withResolvers<void>();
     const timer = setTimeout(late.resolve, END_LIMIT_MS);
-    await Promise.race([this.#pool.destroy().catch(() => {}), late.promise]);
+    // Only once: see ChannelPool.
+    this.#killing ??= this.#pool.destroy().catch(() => {});
+    await Promise.race([this.#killing, late.promise]);
     clearTimeout(timer);
   }
 
