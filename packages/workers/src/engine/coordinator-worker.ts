@@ -179,7 +179,7 @@ const coordinator: CoordinatorApi = {
 async function prepare(preparation: Preparation): Promise<void> {
   const { direction, channels, mappedRam, compression, level, backend } = preparation;
   await firstMessage();
-  if (!mappedRam) await rehearse().catch(() => {});
+  await rehearse().catch(() => {});
   if (channels === 0) return;
   if (mappedRam) prepared = (await loadFileChannels()).writingPool(channels);
   else prepared = direction === 'outgoing' ? sendingPool(channels) : receivingPool(channels);
