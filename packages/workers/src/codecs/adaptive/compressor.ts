@@ -38,8 +38,6 @@ const PROBE_PACKETS = 32;
 const FLAT_DEPTH = 0.03;
 /** The controller is told of packets that took at least this long together: to a fast link less than each counts. */
 const LEAST_OBSERVED_MS = 2;
-/** The same while pages go as they are: then telling it costs a good part of what a packet does. */
-const LEAST_OBSERVED_RAW_MS = 8;
 /** A write that is slower than this, 250 MiB/s, was not only copying. */
 const SLOW_WRITE_BYTES_PER_MS = 256 * 1024;
 
@@ -149,8 +147,7 @@ export class AdaptiveCompressor implements PageCompressor {
     this.#writeMs += writeMs;
     this.#payloadBytes += payloadBytes;
     const now = this.#now();
-    const leastMs = this.#codec === RAW ? LEAST_OBSERVED_RAW_MS : LEAST_OBSERVED_MS;
-    if (now - this.#observedMs < leastMs) return;
+    if (now - this.#observedMs < LEAST_OBSERVED_MS) return;
     this.#watchLink(now);
     const sentBytes = this.#link?.sentBytes();
     const sent = sentBytes === undefined ? undefined : sentBytes - this.#sentBytes;
