@@ -114,7 +114,7 @@ export class AdaptiveCompressor implements PageCompressor {
     this.#choose();
     if (this.#codec !== RAW) return false;
     this.#isChosen = false;
-    this.#controller.begin(pageBytes);
+    this.#controller.begin(RAW, this.#depth, pageBytes);
     this.#regions.forget(this.#controller.typicalDepth);
     return true;
   }
@@ -123,12 +123,13 @@ export class AdaptiveCompressor implements PageCompressor {
     if (this.sendsRaw(pages.length)) return pages;
     this.#isChosen = false;
     const controller = this.#controller;
-    controller.begin(pages.length);
     if (this.#isSuspect && this.#isLeftAlone(pages)) {
+      controller.begin(RAW, 0, pages.length);
       this.#regions.learn(this.#block, this.#page, 0);
       return pages;
     }
     const codec = this.#codec;
+    controller.begin(codec, this.#depth, pages.length);
     const startMs = this.#now();
     const body = this.#compressor(codec).compress(pages, bodyOf(target)) as Uint8Array;
     const ms = this.#now() - startMs;

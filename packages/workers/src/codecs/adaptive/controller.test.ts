@@ -28,6 +28,8 @@ const COPY_MS_PER_BYTE = 0.2 / PACKET;
 const BUFFER = 2 * 2 ** 20;
 /** The kernel counts the link's time in ticks. */
 const TICK_MS = 4;
+/** The controller is told of packets that took at least this long together, as by the compressor. */
+const TOLD_MS = 2;
 
 interface Channel {
   /** The link's rate at a time, MB/s. */
@@ -55,6 +57,8 @@ class Simulation {
   #arrived = 0;
   #toldMs = 0;
   #toldBytes = 0;
+  // Since the controller was told.
+  #since = { ms: 0, waitedMs: 0, writeMs: 0, wire: 0 };
 
   constructor(channel: Channel) {
     this.#channel = channel;
@@ -87,7 +91,7 @@ class Simulation {
     this.choices.push(codec);
     const pages = depth(this.choices.length) * this.#around(0.2);
     const wire = Math.max(1, Math.round(PACKET * CODECS[codec]![1] ** pages));
-    controller.begin(PACKET);
+    controller.begin(codec, controller.typicalDepth, PACKET);
     start = this.ms;
     if (codec !== RAW) {
       this.#pass(CODECS[codec]![0] * slower * this.#around(0.2));
@@ -98,17 +102,30 @@ class Simulation {
     this.#pass(wire * COPY_MS_PER_BYTE * this.#around(0.5));
     this.#stall();
     this.#give(wire);
-    controller.observe(waited, this.ms - start, wire);
+    const since = this.#since;
+    since.waitedMs += waited;
+    since.writeMs += this.ms - start;
+    since.wire += wire;
+    if (this.ms - since.ms < TOLD_MS) return;
+    this.#tellLink(since.wire);
+    controller.observe(since.waitedMs, since.writeMs, since.wire);
+    this.#since = { ms: this.ms, waitedMs: 0, writeMs: 0, wire: 0 };
   }
 
   #give(wire: number): void {
     if (this.#channel.limited) {
       this.#budget -= wire;
-      this.controller.link(wire * COPY_MS_PER_BYTE, wire);
       return;
     }
     this.#queued += wire;
     if (this.#queued > BUFFER) this.#pass((this.#queued - BUFFER) / this.#rate);
+  }
+
+  #tellLink(wire: number): void {
+    if (this.#channel.limited) {
+      this.controller.link(wire * COPY_MS_PER_BYTE, wire);
+      return;
+    }
     const linkMs = Math.floor(this.#linkMs / TICK_MS) * TICK_MS;
     this.controller.link(linkMs - this.#toldMs, this.#arrived - this.#toldBytes);
     this.#toldMs = linkMs;
@@ -169,6 +186,19 @@ test('between two codecs a mixture is faster than either', () => {
   const rate = new Simulation(channel).run(2000);
   const best = Math.max(...CODECS.map((_, codec) => new Simulation(channel).run(2000, codec)));
   assert.ok(rate > 1.2 * best, `${rate} of ${best}`);
+});
+
+test('pages that go as they are, to make up for a busy thread, are spread: the others never wait for them', () => {
+  const simulation = new Simulation({ link: () => half(5), limited: true });
+  simulation.run(1000);
+  const later = simulation.choices.slice(200);
+  const runs = later
+    .map((codec) => (codec === RAW ? 'r' : ' '))
+    .join('')
+    .split(/ +/)
+    .map((run) => run.length);
+  assert.ok(simulation.used[RAW]! > 100, `${simulation.used}`);
+  assert.ok(Math.max(...runs) <= 4, `${Math.max(...runs)} in a row`);
 });
 
 test('no limit: pages are sent as they are after a few packets', () => {
@@ -246,7 +276,7 @@ test('a pause without anything to send says nothing about the link', () => {
   const { controller } = simulation;
   const price = controller.price;
   simulation.ms += 5000;
-  controller.begin(0);
+  controller.begin(RAW, 1, 0);
   controller.observe(5000, 0.1, 0);
   assert.ok(controller.price > 0.5 * price && controller.price < 2 * price);
   simulation.run(100);

@@ -62,6 +62,8 @@ export class AdaptiveController {
   #packets = 0;
   /** What a byte on the wire is worth, ms of thread time. */
   #price = 0;
+  /** How much longer than the thread the link will take for the packets since the price was set, ms. */
+  #expectedAheadMs = 0;
   // Over the horizon.
   #linkBytes: number;
   #linkMs = START_MS;
@@ -105,10 +107,11 @@ export class AdaptiveController {
 
   /**
    * What a byte on the wire is worth now, ms of thread time. 0: pages are sent as they are. It is less while a
-   * link that went unused can be made up for.
+   * link that went unused can be made up for, and moves with each packet before any was measured: pages that go
+   * as they are take so little of the thread that many of them would fill the link for longer than it looks ahead.
    */
   get price(): number {
-    return this.#price * Math.exp(-this.#use.unusedMs / this.#scaleMs);
+    return this.#price * Math.exp((this.#expectedAheadMs - this.#use.unusedMs) / this.#scaleMs);
   }
 
   /** The codec for pages of this depth (see `depthOf`). */
@@ -132,10 +135,13 @@ export class AdaptiveController {
     return this.#estimates.depthOf(codec, pageBytes, wireBytes);
   }
 
-  /** A packet with `pageBytes` of pages is about to be sent, compressed or not. */
-  begin(pageBytes: number): void {
+  /** A packet with `pageBytes` of pages of this depth is about to be sent with this codec. */
+  begin(codec: number, depth: number, pageBytes: number): void {
     this.#packets++;
     this.#pageBytes += pageBytes;
+    const estimates = this.#estimates;
+    const linkMs = estimates.wire(codec, depth) / this.linkBytesPerMs;
+    this.#expectedAheadMs += pageBytes * (linkMs * this.#use.use - estimates.threadMs(codec, depth));
   }
 
   /** A packet was compressed. */
@@ -231,6 +237,7 @@ export class AdaptiveController {
 
   /** @param aheadMs how much longer the link has to work than the thread had */
   #setPrice(aheadMs: number): void {
+    this.#expectedAheadMs = 0;
     const estimates = this.#estimates;
     const link = this.linkBytesPerMs;
     const { use } = this.#use;
