@@ -1,4 +1,5 @@
 import { Bell } from './bell.ts';
+import { SharedPrice } from './shared-price.ts';
 
 /*
  * Shared memory of all channels of one side together:
@@ -11,6 +12,7 @@ import { Bell } from './bell.ts';
  *   20  i32  1: no more pages              coordinator
  *   24  i32  16 bytes sent so far, times   sending workers
  *   28  i32  limit of all channels together, bytes per ms; 0: none   coordinator
+ *   32  i32  price of a byte under that limit: see SharedPrice   sending workers
  */
 
 const COORDINATOR_BELL = 0;
@@ -21,7 +23,8 @@ const RELEASED = 4;
 const SEALED = 5;
 const SENT = 6;
 const LIMIT = 7;
-const WORDS = 8;
+const PRICE = 8;
+const WORDS = 9;
 const SENT_UNIT_BYTES = 16;
 
 /** The words that the coordinator and all its channel workers share. */
@@ -30,6 +33,7 @@ export class PoolWords {
   readonly coordinatorBell: Bell;
   /** Rung on `release`, `seal` and `cancel`; only receiving workers listen. */
   readonly releaseBell: Bell;
+  readonly price: SharedPrice;
   readonly #words: Int32Array;
   #sentSeen = 0;
   #sentBytes = 0;
@@ -39,6 +43,7 @@ export class PoolWords {
     this.#words = new Int32Array(buffer);
     this.coordinatorBell = new Bell(this.#words, COORDINATOR_BELL);
     this.releaseBell = new Bell(this.#words, RELEASE_BELL);
+    this.price = new SharedPrice(this.#words, PRICE);
   }
 
   get cancelled(): boolean {

@@ -5,7 +5,6 @@ import type { RamBlockMemory } from '@pageferry/core/memory';
 import { BlockView } from '@pageferry/core/memory';
 import { connectSocket, type SocketAddress } from '@pageferry/core/transport';
 import { encodeMultifdHandshake, MULTIFD_HANDSHAKE_BYTES } from '@pageferry/core/wire';
-import type { ChannelLink } from '../codecs/channel-link.ts';
 import type { PageCompressor } from '../codecs/codec.ts';
 import { CODECS, createCompressor } from '../codecs/registry.ts';
 import { BlockingSocket, takeDescriptor } from '../system/blocking-socket.ts';
@@ -13,6 +12,7 @@ import { loadSystemCalls, type SystemCalls } from '../system/system-calls.ts';
 import { BlockingSendChannel } from './blocking-send-channel.ts';
 import { ChannelCells } from './channel-cells.ts';
 import type { ChannelIo } from './channel-io.ts';
+import { linkOf } from './link-of.ts';
 import { PacketBuilder } from './packet-builder.ts';
 import { PacketWriter } from './packet-writer.ts';
 import { PoolWords } from './pool-words.ts';
@@ -68,13 +68,6 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
     await sendHandshake(socket, task);
     cells.count(MULTIFD_HANDSHAKE_BYTES, 0, 0, 0);
     const parts = { channel: task.name, cells, words, builder, compressor };
-    const link: ChannelLink = {
-      get limitBytesPerMs() {
-        return words.limitBytesPerMs;
-      },
-      channels: task.channels,
-      sentBytes: () => words.sentBytes,
-    };
     const opened = () => {
       cells.setOpen();
       words.coordinatorBell.ring();
@@ -85,13 +78,13 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
         flushed: () => words.coordinatorBell.ring(),
         failed: () => cells.workerBell.ring(),
       });
-      compressor?.attach?.(link);
+      compressor?.attach?.(linkOf(words, task.channels));
       opened();
       await new SendChannel({ ...parts, writer }).run();
     } else {
       const own = takeSocket(calls, socket, task);
       blocking = own;
-      compressor?.attach?.({ ...link, progress: (into) => own.progress(into) });
+      compressor?.attach?.(linkOf(words, task.channels, (into) => own.progress(into)));
       opened();
       await new BlockingSendChannel({
         ...parts,
@@ -119,6 +112,7 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
 export async function warm(task: WarmTask): Promise<void> {
   try {
     const compressor = await createCompressor(CODECS[task.compression], task.level, task.backend);
+    compressor?.warmUp?.(linkOf(new PoolWords(), 1, () => false));
     compressor?.close();
     await loadSystemCalls();
   } finally {

@@ -38,6 +38,8 @@ export interface PageCompressor {
    * `compress` is not called: a payload as long as its pages is these pages (`takesRaw`).
    */
   sendsRaw?(pageBytes: number): boolean;
+  /** In a thread that is made ready: runs what is not the codec's library until it is compiled. */
+  warmUp?(link: ChannelLink): void;
   /** Frees native memory. */
   close(): void;
 }

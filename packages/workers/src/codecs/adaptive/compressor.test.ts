@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { SharedPrice } from '../../channels/shared-price.ts';
 import { PACKET_PAGES_BYTES } from '../codec.ts';
 import { type AdaptiveCompressor, createAdaptiveCompressor } from './compressor.ts';
 import { createAdaptiveDecompressor } from './decompressor.ts';
@@ -42,6 +43,7 @@ class Channel {
     this.compressor.attach({
       limitBytesPerMs: bytesPerMs,
       channels: 1,
+      price: new SharedPrice(new Int32Array(1), 0),
       sentBytes: () => this.#sentBytes,
       progress: (into) => {
         into.busyMs = this.#sentBytes / bytesPerMs;

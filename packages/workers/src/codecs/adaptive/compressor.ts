@@ -27,6 +27,9 @@ const CODECS = [
   { code: PayloadCodec.zstd + 2, level: 5, isFrame: false, packetMs: 4.4, wire: 0.421 },
   { code: PayloadCodec.zstd + 3, level: 9, isFrame: false, packetMs: 11.4, wire: 0.406 },
 ] as const;
+/** What `warmUp` is about: a link that takes a mixture, and packets until V8 has compiled what they run through. */
+const WARM_LIMIT_BYTES_PER_MS = 150_000;
+const WARM_PACKETS = 500;
 const PRIORS: readonly CodecPrior[] = CODECS.map(({ packetMs, wire }) => ({
   msPerByte: packetMs / PACKET_BYTES,
   depth: -Math.log(wire),
@@ -38,6 +41,8 @@ const PROBE_PACKETS = 32;
 const FLAT_DEPTH = 0.03;
 /** The controller is told of packets that took at least this long together: to a fast link less than each counts. */
 const LEAST_OBSERVED_MS = 2;
+/** How often the link is looked at under a limit: asking the kernel waits for the connection's lock. */
+const LIMITED_LOOK_MS = 20;
 /** A write that is slower than this, 250 MiB/s, was not only copying. */
 const SLOW_WRITE_BYTES_PER_MS = 256 * 1024;
 
@@ -64,6 +69,7 @@ export class AdaptiveCompressor implements PageCompressor {
   #sentBytes = 0;
   // Since the controller was told last.
   #observedMs: number;
+  #lookedMs: number;
   #waitedMs = 0;
   #writeMs = 0;
   #payloadBytes = 0;
@@ -83,21 +89,37 @@ export class AdaptiveCompressor implements PageCompressor {
     this.#library = library;
     this.#now = now;
     this.#observedMs = now();
+    this.#lookedMs = this.#observedMs;
     this.#controller = new AdaptiveController(PRIORS, { now });
     this.#depth = this.#controller.typicalDepth;
     this.#regions = new RegionDepths(this.#depth);
   }
 
+  /** Asked for the packet that was located: the codecs by address do. */
+  get takesGuestRam(): boolean {
+    return this.#library !== undefined && CODECS[this.#codec]!.isFrame;
+  }
+
   attach(link: ChannelLink): void {
     this.#link = link;
-    this.#controller = new AdaptiveController(PRIORS, {
-      get limitBytesPerMs() {
-        return link.limitBytesPerMs;
-      },
-      channels: link.channels,
-      now: this.#now,
-    });
+    this.#controller = controllerOf(link, this.#now);
     this.#isChosen = false;
+  }
+
+  warmUp(link: ChannelLink): void {
+    let nowMs = 0;
+    const controller = controllerOf({ ...link, limitBytesPerMs: WARM_LIMIT_BYTES_PER_MS }, () => nowMs);
+    for (let i = 0; i < WARM_PACKETS; i++) {
+      const { depth } = PRIORS[1 + (i % (PRIORS.length - 1))]!;
+      const codec = controller.choose(1 + depth);
+      controller.begin(codec, 1 + depth, PACKET_BYTES);
+      const { packetMs, wire } = CODECS[codec]!;
+      const wireBytes = PACKET_BYTES * wire;
+      if (codec !== RAW) controller.compressed(codec, PACKET_BYTES, wireBytes, packetMs);
+      nowMs += packetMs + 1;
+      controller.link(wireBytes / WARM_LIMIT_BYTES_PER_MS, wireBytes);
+      controller.observe(i % 2, 0.3, wireBytes, wireBytes);
+    }
   }
 
   locate(blockIndex: number, firstPage: number): void {
@@ -149,7 +171,7 @@ export class AdaptiveCompressor implements PageCompressor {
     this.#payloadBytes += payloadBytes;
     const now = this.#now();
     if (now - this.#observedMs < LEAST_OBSERVED_MS) return;
-    this.#watchLink(now);
+    if (!this.#controller.isLimited || now - this.#lookedMs >= LIMITED_LOOK_MS) this.#watchLink(now);
     const sentBytes = this.#link?.sentBytes();
     const sent = sentBytes === undefined ? undefined : sentBytes - this.#sentBytes;
     this.#sentBytes = sentBytes ?? 0;
@@ -172,6 +194,7 @@ export class AdaptiveCompressor implements PageCompressor {
 
   /** Where the kernel does not tell, a write that took long is taken to have waited for a link that is always busy. */
   #watchLink(now: number): void {
+    this.#lookedMs = now;
     const progress = this.#progress;
     if (this.#link?.progress?.(progress) === true) {
       this.#controller.link(progress.busyMs - this.#busyMs, progress.arrivedBytes - this.#arrivedBytes);
@@ -206,4 +229,15 @@ export class AdaptiveCompressor implements PageCompressor {
     if (isFrame && this.#library !== undefined) return createFrameCompressor(this.#library, level);
     return createZstdCompressor(level);
   }
+}
+
+function controllerOf(link: ChannelLink, now: () => number): AdaptiveController {
+  return new AdaptiveController(PRIORS, {
+    get limitBytesPerMs() {
+      return link.limitBytesPerMs;
+    },
+    channels: link.channels,
+    price: link.price,
+    now,
+  });
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { SharedPrice } from '../../channels/shared-price.ts';
 import { AdaptiveController } from './controller.ts';
 import { type CodecPrior, RAW } from './estimates.ts';
 
@@ -281,4 +282,33 @@ test('a pause without anything to send says nothing about the link', () => {
   assert.ok(controller.price > 0.5 * price && controller.price < 2 * price);
   simulation.run(100);
   assert.ok(simulation.used[ZSTD_3]! - before[ZSTD_3]! > 50, `${simulation.used} after ${before}`);
+});
+
+test('channels that share a limit choose alike, however differently their threads get on', () => {
+  const price = new SharedPrice(new Int32Array(1), 0);
+  const [fast, slow] = [1, 3].map((slower) => {
+    let ms = 0;
+    const controller = new AdaptiveController(PRIORS, {
+      limitBytesPerMs: 2 * 60_000,
+      channels: 2,
+      price,
+      now: () => ms,
+    });
+    return (codec: number) => {
+      const wire = Math.round(PACKET * CODECS[codec]![1]);
+      controller.begin(codec, 1, PACKET);
+      controller.compressed(codec, PACKET, wire, CODECS[codec]![0] * slower);
+      ms += CODECS[codec]![0] * slower + 0.5;
+      controller.observe(0, 0.2, wire, 2 * wire);
+      return controller.choose(1);
+    };
+  }) as [(codec: number) => number, (codec: number) => number];
+  const seen = [new Set<number>(), new Set<number>()] as const;
+  let codecs = [ZSTD_1, ZSTD_1];
+  for (let i = 0; i < 400; i++) {
+    codecs = [fast(codecs[0]!), slow(codecs[1]!)];
+    if (i > 300) for (const [k, codec] of codecs.entries()) seen[k]!.add(codec);
+  }
+  const [least, most] = [Math.min(...seen[0], ...seen[1]), Math.max(...seen[0], ...seen[1])];
+  assert.ok(most - least <= 2, `${[...seen[0]]} and ${[...seen[1]]}`);
 });

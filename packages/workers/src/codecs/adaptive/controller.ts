@@ -1,11 +1,12 @@
+import type { LinkPrice } from '../channel-link.ts';
 import { CodecEstimates, type CodecPrior, RAW } from './estimates.ts';
-import { bestMixture, priceFor } from './price.ts';
+import { bestMixture, CodecHull } from './hull.ts';
 import { ThreadUse } from './thread-use.ts';
 
 /**
  * Which codec the next packet gets, so that neither the channel's thread nor its link waits for the other.
  *
- * The price of a byte on the wire decides (price.ts): each packet takes the codec with the least thread
+ * The price of a byte on the wire decides (hull.ts): each packet takes the codec with the least thread
  * time plus price times bytes. At the right price two neighbouring codecs cost the same, and how far thread and
  * link are apart moves it a little to either side, packet by packet. Pages that compress well are compressed at
  * prices at which others are sent as they are.
@@ -20,6 +21,8 @@ export interface ControllerOptions {
   readonly limitBytesPerMs?: number | undefined;
   /** How many channels share the limit; 1 if absent. */
   readonly channels?: number | undefined;
+  /** What they have agreed on; absent: a channel of its own. */
+  readonly price?: LinkPrice | undefined;
   /** A clock in ms. */
   readonly now?: (() => number) | undefined;
 }
@@ -32,16 +35,18 @@ const HORIZON_PACKETS = 8;
 const MOST_DECAY = 2;
 /** The link is believed to be as at the start until it was busy for longer than this, ms. */
 const START_MS = 8;
-/** How long thread and link may be apart until the price is e times another, ms, and in packets at least. */
+/** How long thread and link may be apart until the price is that of the next codec, ms, and in packets at least. */
 const BALANCE_MS = 10;
 const BALANCE_PACKETS = 6;
 /** The price stays between those for links this many times faster and slower than the one that was measured. */
 const FASTER = 2;
 const SLOWER = 1.25;
-/** Beyond the price at which two codecs cost the same, so that it is clearly one of them. */
-const PRICE_MARGIN = 1.5;
+/** Beyond the position at which two codecs cost the same, so that it is clearly one of them. */
+const MARGIN = 0.4;
 /** A wait of more packets than these is not the link's: there is nothing to send. */
 const LONG_WAIT_PACKETS = 4;
+/** How long what codecs cost beside each other is believed, ms. */
+const HULL_MS = 20;
 /** What mixing must promise, or pages are sent as they are: it costs the receiver time as well. */
 const LEAST_GAIN = 0.1;
 /**
@@ -60,8 +65,12 @@ export class AdaptiveController {
   readonly #now: () => number;
   readonly #use = new ThreadUse();
   #packets = 0;
-  /** What a byte on the wire is worth, ms of thread time. */
-  #price = 0;
+  readonly #hull = new CodecHull();
+  #hullAtMs = Number.NEGATIVE_INFINITY;
+  /** This channel's own, without a limit. */
+  readonly #ownPrice = new OwnPrice();
+  /** Whether compressing pays at all. */
+  #isWorthwhile = false;
   /** How much longer than the thread the link will take for the packets since the price was set, ms. */
   #expectedAheadMs = 0;
   // Over the horizon.
@@ -100,6 +109,11 @@ export class AdaptiveController {
     return Math.min(this.#share, this.#linkBytes / this.#linkMs);
   }
 
+  /** Whether the limit is what holds this channel up, not its link: what the link does then hardly matters. */
+  get isLimited(): boolean {
+    return this.#share <= this.#linkBytes / this.#linkMs;
+  }
+
   /** The depth of pages nobody knows more of: the recent ones that could be compressed. */
   get typicalDepth(): number {
     return this.#estimates.usualDepth;
@@ -111,7 +125,9 @@ export class AdaptiveController {
    * as they are take so little of the thread that many of them would fill the link for longer than it looks ahead.
    */
   get price(): number {
-    return this.#price * Math.exp((this.#expectedAheadMs - this.#use.unusedMs) / this.#scaleMs);
+    if (!this.#isWorthwhile) return 0;
+    const position = this.#sharedPrice.position ?? 0;
+    return this.#hull.priceAt(position + (this.#expectedAheadMs - this.#use.unusedMs) / this.#scaleMs);
   }
 
   /** The codec for pages of this depth (see `depthOf`). */
@@ -122,7 +138,7 @@ export class AdaptiveController {
     let best = RAW;
     let least = Number.POSITIVE_INFINITY;
     for (let codec = 0; codec < estimates.count; codec++) {
-      const cost = estimates.threadMs(codec, depth) + price * estimates.wire(codec, depth);
+      const cost = estimates.cost(codec, depth, price);
       if (cost >= least) continue;
       least = cost;
       best = codec;
@@ -202,7 +218,7 @@ export class AdaptiveController {
     // The limit is for all: a channel that gets less than its part leaves more to the others.
     const limitMs = sentBytes / this.#limitBytesPerMs;
     const linkMs = Math.max((payloadBytes * this.#linkMs) / this.#linkBytes, limitMs);
-    const usedMs = Math.max(this.#busyMs, limitMs);
+    const usedMs = this.isLimited ? limitMs : Math.max(this.#busyMs, limitMs);
     this.#busyMs = 0;
     const longMs = LONG_WAIT_PACKETS * Math.max(linkMs, payloadBytes / this.linkBytesPerMs);
     const countedMs = Math.min(waitedMs, longMs);
@@ -242,14 +258,27 @@ export class AdaptiveController {
     const link = this.linkBytesPerMs;
     const { use } = this.#use;
     const isStart = this.#packets < FIRST_PACKETS && Number.isFinite(this.#limitBytesPerMs);
-    if (bestMixture(estimates, link, use) > 1 - (isStart ? FIRST_GAIN : LEAST_GAIN)) {
-      this.#price = 0;
-      return;
+    this.#isWorthwhile = bestMixture(estimates, link, use) <= 1 - (isStart ? FIRST_GAIN : LEAST_GAIN);
+    if (!this.#isWorthwhile) return;
+    const hull = this.#hull;
+    const now = this.#now();
+    if (now - this.#hullAtMs >= HULL_MS || this.#packets < FIRST_PACKETS) {
+      hull.update(estimates);
+      this.#hullAtMs = now;
     }
-    const least = priceFor(estimates, link * FASTER, use) / PRICE_MARGIN;
-    const most = priceFor(estimates, link / SLOWER, use) * PRICE_MARGIN;
-    const before = this.#price === 0 ? priceFor(estimates, link, use) : this.#price;
-    this.#price = Math.min(most, Math.max(least, before * Math.exp(aheadMs / this.#scaleMs)));
+    const price = this.#sharedPrice;
+    const isLimited = price !== this.#ownPrice;
+    if (price.position === undefined) price.position = hull.balance(link, use);
+    price.move(aheadMs / this.#scaleMs / (isLimited ? this.#channels : 1));
+    const least = hull.balance(link * FASTER, use) - MARGIN;
+    const most = hull.balance(link / SLOWER, use) + MARGIN;
+    if (price.position < least) price.position = least;
+    else if (price.position > most) price.position = most;
+  }
+
+  get #sharedPrice(): LinkPrice {
+    const { price } = this.#options;
+    return price !== undefined && Number.isFinite(this.#limitBytesPerMs) ? price : this.#ownPrice;
   }
 
   /** Now and then a neighbour of the codec: what was once measured may have changed. */
@@ -259,5 +288,13 @@ export class AdaptiveController {
       if (this.#estimates.age(neighbour, this.#packets) >= EXPLORE_PACKETS) return neighbour;
     }
     return codec;
+  }
+}
+
+class OwnPrice implements LinkPrice {
+  position: number | undefined;
+
+  move(by: number): void {
+    if (this.position !== undefined) this.position += by;
   }
 }

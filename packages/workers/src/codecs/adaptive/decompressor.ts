@@ -24,17 +24,27 @@ class AdaptiveDecompressor implements PageDecompressor {
   decompress(payload: Uint8Array, expectedBytes: number, place: PayloadPlace): Uint8Array {
     if (payload.length === expectedBytes) return payload;
     const { codec, body } = openPayload(payload, place);
-    let decompressor = this.#decompressors.get(codec);
-    if (decompressor === undefined) {
-      decompressor = this.#create(codec);
-      this.#decompressors.set(codec, decompressor);
-    }
-    return decompressor.decompress(body, expectedBytes, place);
+    return this.#decompressor(codec).decompress(body, expectedBytes, place);
+  }
+
+  decompressTo(payload: Uint8Array, target: Uint8Array, place: PayloadPlace): boolean {
+    if (payload.length === target.length) return false;
+    const { codec, body } = openPayload(payload, place);
+    return this.#decompressor(codec).decompressTo?.(body, target, place) ?? false;
   }
 
   close(): void {
     for (const decompressor of this.#decompressors.values()) decompressor.close();
     this.#decompressors.clear();
+  }
+
+  #decompressor(codec: number): PageDecompressor {
+    let decompressor = this.#decompressors.get(codec);
+    if (decompressor === undefined) {
+      decompressor = this.#create(codec);
+      this.#decompressors.set(codec, decompressor);
+    }
+    return decompressor;
   }
 
   #create(codec: number): PageDecompressor {

@@ -17,6 +17,8 @@ const FULL_PACKET_BYTES = 512 * 1024;
 const FIRST_COPY_MS_PER_BYTE = 0.3 / FULL_PACKET_BYTES;
 /** How deep pages compress until any were seen: as those that the priors were measured with. */
 const FIRST_DEPTH = 1;
+/** A machine is taken to be slower than the priors at first: packets of a codec that is too hard cost more. */
+const FIRST_LOG_MACHINE = Math.log(1.5);
 /** Over which time everything beside codec and kernel is measured, ms: most of it comes in pieces. */
 const OTHER_HORIZON_MS = 200;
 /** The most that a packet costs beside codec and kernel, ms: more is an accident. */
@@ -41,8 +43,10 @@ export class CodecEstimates {
   /** Depth of the pages that can be compressed. */
   usualDepth = FIRST_DEPTH;
   readonly #codecs: CodecEstimate[];
+  /** Thread time of each codec alone, ms per byte of pages. */
+  readonly #codecMs: Float64Array;
   /** How much slower than the priors this machine is now, as a logarithm. */
-  #logMachine = 0;
+  #logMachine = FIRST_LOG_MACHINE;
   #machineSamples = 0;
   #copyMsPerByte = FIRST_COPY_MS_PER_BYTE;
   #otherMsPerByte = 0;
@@ -59,6 +63,8 @@ export class CodecEstimates {
       measuredAt: 0,
       samples: 0,
     }));
+    this.#codecMs = new Float64Array(priors.length);
+    this.#timeCodecs();
   }
 
   /** Bytes on the wire per byte of pages. */
@@ -68,8 +74,13 @@ export class CodecEstimates {
 
   /** Thread time per byte of pages, ms. */
   threadMs(codec: number, depth: number): number {
-    const copyMs = this.#copyMsPerByte * this.wire(codec, depth);
-    return this.#otherMsPerByte + this.#codecMsPerByte(codec) + copyMs;
+    return this.cost(codec, depth, 0);
+  }
+
+  /** Thread time and the bytes on the wire at a price each, ms, per byte of pages. */
+  cost(codec: number, depth: number, price: number): number {
+    const perWireByteMs = this.#copyMsPerByte + price;
+    return this.#otherMsPerByte + this.#codecMs[codec]! + perWireByteMs * this.wire(codec, depth);
   }
 
   /** What handing bytes to the kernel costs by itself, ms. */
@@ -105,17 +116,20 @@ export class CodecEstimates {
     if (ms <= 0) return true;
     const off = Math.log(ms / pageBytes / estimate.msPerByte) - this.#logMachine - estimate.logTime;
     this.#machineSamples++;
-    this.#logMachine += clamp(off, 1.5) * weight * Math.max(0.1, 0.5 / this.#machineSamples);
+    this.#logMachine += clamp(off, 1.5) * weight * Math.max(0.1, 0.8 / this.#machineSamples);
     estimate.logTime = clamp(estimate.logTime + 0.05 * weight * clamp(off, 1.5), 1);
+    this.#timeCodecs();
     return true;
   }
 
   /** @param hadRoom the channel had waited for a job: the socket's buffer cannot have been full */
   learnCopy(hadRoom: boolean, ms: number, bytes: number): void {
-    const most = Math.min(this.#codecMsPerByte(RAW + 1), 3 * this.#copyMsPerByte);
+    const most = Math.min(this.#codecMs[RAW + 1]!, 3 * this.#copyMsPerByte);
     const off = Math.min(ms / bytes, most) - this.#copyMsPerByte;
     // Otherwise some of it was waiting: the faster writes tell more.
-    this.#copyMsPerByte += off * (hadRoom || off < 0 ? 0.1 : 0.02);
+    const gain = hadRoom || off < 0 ? 0.1 : 0.02;
+    // What a call costs by itself, and the receiver that it wakes, is no matter of bytes.
+    this.#copyMsPerByte += off * gain * Math.min(1, bytes / FULL_PACKET_BYTES);
   }
 
   /** Thread time of a packet beside codec and kernel. */
@@ -126,9 +140,11 @@ export class CodecEstimates {
     this.#otherMsPerByte = this.#otherMs / this.#otherBytes;
   }
 
-  #codecMsPerByte(codec: number): number {
-    const { msPerByte, logTime } = this.#codecs[codec]!;
-    return msPerByte * Math.exp(this.#logMachine + logTime);
+  #timeCodecs(): void {
+    for (let codec = 0; codec < this.count; codec++) {
+      const { msPerByte, logTime } = this.#codecs[codec]!;
+      this.#codecMs[codec] = msPerByte * Math.exp(this.#logMachine + logTime);
+    }
   }
 }
 

@@ -7,7 +7,7 @@
  * back over the time after that.
  */
 
-const MOST_USE = 0.9;
+const MOST_USE = 0.96;
 const LEAST_USE = 0.2;
 const USE_FACTOR = 0.95;
 /** Over which time it comes back, ms, and packets at least. */
