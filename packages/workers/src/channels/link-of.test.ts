@@ -21,7 +21,10 @@ test('all channels have one price, and what each moves it counts', () => {
   const [a, b] = [linkOf(words, 2), linkOf(new PoolWords(words.buffer), 2)] as const;
   assert.equal(a.price.position, undefined);
   b.price.position = 0;
-  assert.ok(Math.abs(a.price.position!) < 1e-4);
+  assert.equal(a.price.position, 0);
+  a.price.move(-0.5);
+  a.price.move(0.5);
+  assert.equal(b.price.position, 0, 'known, at the place that is 0');
   a.price.move(1.5);
   b.price.move(-0.25);
   assert.ok(Math.abs(a.price.position! - 1.25) < 1e-4);

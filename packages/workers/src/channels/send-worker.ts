@@ -112,7 +112,7 @@ export default async function sendChannel(task: SendTask): Promise<ChannelStats>
 export async function warm(task: WarmTask): Promise<void> {
   try {
     const compressor = await createCompressor(CODECS[task.compression], task.level, task.backend);
-    compressor?.warmUp?.(linkOf(new PoolWords(), 1, () => false));
+    compressor?.warmUp?.(linkOf(new PoolWords(), 1));
     compressor?.close();
     await loadSystemCalls();
   } finally {

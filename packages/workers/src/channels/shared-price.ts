@@ -1,10 +1,11 @@
 import type { LinkPrice } from '../codecs/channel-link.ts';
 
-/** A position is kept in steps of 2^-16. */
+/** A position is kept in steps of 2^-16, from a number on that no sum of them leads back to 0. */
 const STEPS = 1 << 16;
+const ORIGIN = 1 << 30;
 const UNKNOWN = 0;
 
-/** A price in shared memory: channels that move it at the same time all count. */
+/** A price in shared memory. Moves at the same time all count; one at the time of a setting may be lost. */
 export class SharedPrice implements LinkPrice {
   readonly #words: Int32Array;
   readonly #index: number;
@@ -15,12 +16,12 @@ export class SharedPrice implements LinkPrice {
   }
 
   get position(): number | undefined {
-    const steps = Atomics.load(this.#words, this.#index);
-    return steps === UNKNOWN ? undefined : steps / STEPS;
+    const word = Atomics.load(this.#words, this.#index);
+    return word === UNKNOWN ? undefined : (word - ORIGIN) / STEPS;
   }
 
   set position(position: number) {
-    Atomics.store(this.#words, this.#index, Math.round(position * STEPS) || 1);
+    Atomics.store(this.#words, this.#index, ORIGIN + Math.round(position * STEPS));
   }
 
   move(by: number): void {

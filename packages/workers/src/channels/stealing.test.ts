@@ -78,9 +78,10 @@ test('a channel whose link stalls does not keep its queued pages', { skip }, asy
     }
     await sender.sync();
     const sent = () => sender.stats().map(({ normalPages }) => normalPages / 128);
-    // All but the packet that the stalled channel is in leave.
+    // All but the packet that the stalled channel is in leave; that one as well where its buffers hold all it took.
     for (let i = 0; i < 200 && sent()[0]! + sent()[1]! < packets - 1; i++) await delay(20);
-    assert.equal(sent()[0]! + sent()[1]!, packets - 1);
+    const left = packets - sent()[0]! - sent()[1]!;
+    assert.ok(left <= 1, `${left} packets stayed`);
   } finally {
     await sender.abort(new Error('the test is over'));
     for (const socket of sockets) socket.destroy();

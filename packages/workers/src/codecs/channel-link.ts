@@ -22,7 +22,7 @@ export interface ChannelLink {
 export interface LinkPrice {
   /** Undefined until it was set. */
   position: number | undefined;
-  /** Several may at the same time, and all of it counts. */
+  /** Several may at the same time. */
   move(by: number): void;
 }
 

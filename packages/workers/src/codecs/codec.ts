@@ -15,7 +15,7 @@ export const PACKET_PAGES_BYTES = 128 * 4096;
 export interface PageCompressor {
   /** How many packets may be in work at once; 1 when `compress` answers at once. */
   readonly concurrency: number;
-  /** `compress` reads shared memory as it reads any other. */
+  /** `compress` reads shared memory as it reads any other; asked for each packet, after `locate` and `sendsRaw`. */
   readonly takesGuestRam?: boolean;
   /**
    * Compresses the pages of one packet to its payload.
@@ -23,7 +23,7 @@ export interface PageCompressor {
    * @param pages a copy of the pages: neither the guest nor the caller may change it until the payload is there;
    *   or, with `takesGuestRam`, pages of a guest that stands still
    * @param target room of the payload limit (1 MiB), the backend's until the payload is there
-   * @returns the payload, a part of `target`
+   * @returns the payload: a part of `target`, or `pages` where they travel as they are
    * @throws MigrationError `internal` when the backend fails
    */
   compress(pages: Uint8Array, target: Uint8Array): Uint8Array | Promise<Uint8Array>;

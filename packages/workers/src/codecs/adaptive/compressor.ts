@@ -41,7 +41,7 @@ const PROBE_PACKETS = 32;
 const FLAT_DEPTH = 0.03;
 /** The controller is told of packets that took at least this long together: to a fast link less than each counts. */
 const LEAST_OBSERVED_MS = 2;
-/** How often the link is looked at under a limit: asking the kernel waits for the connection's lock. */
+/** How often the link is looked at while a limit holds the channel up: asking the kernel waits for the connection's lock. */
 const LIMITED_LOOK_MS = 20;
 /** A write that is slower than this, 250 MiB/s, was not only copying. */
 const SLOW_WRITE_BYTES_PER_MS = 256 * 1024;
@@ -95,13 +95,14 @@ export class AdaptiveCompressor implements PageCompressor {
     this.#regions = new RegionDepths(this.#depth);
   }
 
-  /** Asked for the packet that was located: the codecs by address do. */
+  /** Of the packet that was located, which decides the codec: those by address do. */
   get takesGuestRam(): boolean {
     return this.#library !== undefined && CODECS[this.#codec]!.isFrame;
   }
 
   attach(link: ChannelLink): void {
     this.#link = link;
+    this.#sentBytes = link.sentBytes();
     this.#controller = controllerOf(link, this.#now);
     this.#isChosen = false;
   }

@@ -67,7 +67,7 @@ export class AdaptiveController {
   #packets = 0;
   readonly #hull = new CodecHull();
   #hullAtMs = Number.NEGATIVE_INFINITY;
-  /** This channel's own, without a limit. */
+  /** This channel's own, where it is not a limit that holds it up. */
   readonly #ownPrice = new OwnPrice();
   /** Whether compressing pays at all. */
   #isWorthwhile = false;
@@ -111,7 +111,7 @@ export class AdaptiveController {
 
   /** Whether the limit is what holds this channel up, not its link: what the link does then hardly matters. */
   get isLimited(): boolean {
-    return this.#share <= this.#linkBytes / this.#linkMs;
+    return Number.isFinite(this.#share) && this.#share <= this.#linkBytes / this.#linkMs;
   }
 
   /** The depth of pages nobody knows more of: the recent ones that could be compressed. */
@@ -201,8 +201,11 @@ export class AdaptiveController {
     const sinceMs = this.#lastMs === undefined ? writeMs + this.#codecMs : now - this.#lastMs;
     const waitedMs = this.#lastMs === undefined ? 0 : Math.min(waitedForJobMs, sinceMs);
     this.#lastMs = now;
-    if (this.#isFirstOfCodec) this.#isFirstOfCodec = false;
-    else this.#account(sinceMs, waitedMs, writeMs, payloadBytes, sentBytes);
+    if (this.#isFirstOfCodec) {
+      this.#isFirstOfCodec = false;
+      this.#expectedAheadMs = 0;
+      this.#busyMs = 0;
+    } else this.#account(sinceMs, waitedMs, writeMs, payloadBytes, sentBytes);
     this.#codecMs = 0;
     this.#pageBytes = 0;
   }
@@ -267,9 +270,9 @@ export class AdaptiveController {
       this.#hullAtMs = now;
     }
     const price = this.#sharedPrice;
-    const isLimited = price !== this.#ownPrice;
+    const isShared = price !== this.#ownPrice;
     if (price.position === undefined) price.position = hull.balance(link, use);
-    price.move(aheadMs / this.#scaleMs / (isLimited ? this.#channels : 1));
+    price.move(aheadMs / this.#scaleMs / (isShared ? this.#channels : 1));
     const least = hull.balance(link * FASTER, use) - MARGIN;
     const most = hull.balance(link / SLOWER, use) + MARGIN;
     if (price.position < least) price.position = least;
@@ -278,7 +281,7 @@ export class AdaptiveController {
 
   get #sharedPrice(): LinkPrice {
     const { price } = this.#options;
-    return price !== undefined && Number.isFinite(this.#limitBytesPerMs) ? price : this.#ownPrice;
+    return price !== undefined && this.isLimited ? price : this.#ownPrice;
   }
 
   /** Now and then a neighbour of the codec: what was once measured may have changed. */

@@ -55,9 +55,11 @@ test('halfway between two codecs both cost the same, and the price grows all the
 });
 
 test('a machine that is half as fast has other prices at the same positions, and the same choice', () => {
+  const [hull] = hullOf(PRIORS);
+  const before = hull.priceAt(1);
   const [, estimates] = hullOf(PRIORS.map((prior) => ({ ...prior, msPerByte: 2 * prior.msPerByte })));
-  const hull = new CodecHull();
   hull.update(estimates);
+  assert.ok(hull.priceAt(1) > 1.5 * before);
   for (const codec of [0, 1, 3, 4]) assert.equal(cheapest(estimates, hull.priceAt(codec)), codec);
 });
 

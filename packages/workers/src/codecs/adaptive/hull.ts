@@ -9,14 +9,16 @@ import { type CodecEstimates, RAW } from './estimates.ts';
 
 /** How many times e a price is, one codec beyond the last slope. */
 const BEYOND = 2;
+/** Behind all codecs. */
+const FAR = 16;
 /** A codec that costs less than none at all, because handing its bytes over costs more: ms per byte. */
 const LEAST_PRICE = 1e-8;
 
 /**
  * The codecs that are worth using for pages of the usual depth, and where a price lies among them.
  *
- * A position is codec's index where that codec is the choice for usual pages, and halfway between two neighbours
- * where both cost the same. It keeps its meaning while the estimates of what codecs cost go up and down.
+ * A position is a codec's index where that codec is the choice for usual pages, and halfway between two neighbours
+ * where both cost the same. It keeps its meaning while the estimates of what the hull's codecs cost go up and down.
  */
 export class CodecHull {
   /** The hull's codecs from RAW on, and between each and the next the price at which they cost the same. */
@@ -60,6 +62,8 @@ export class CodecHull {
     const prices = this.#logPrices;
     const last = prices.length - 1;
     if (last < 0) return 0;
+    // Further off it makes no difference any more, and would be beyond a number's range.
+    if (Math.abs(position) > FAR) return this.priceAt(Math.sign(position) * FAR);
     if (position <= this.#between(0)) return Math.exp(prices[0]! + BEYOND * (position - this.#between(0)));
     for (let i = 0; i < last; i++) {
       const from = this.#between(i);
