@@ -98,7 +98,8 @@ test('more and fewer channels than the destination has', async () => {
   assert.match(few.error.message, /multifd 2/);
   const off = await playFixture(fixture, {});
   assert.ok(off.error instanceof MigrationError);
-  assert.equal(off.error.code, 'too-many-channels');
+  // What comes first: the connection that nobody expects, or the main stream's word of a flush.
+  assert.ok(['too-many-channels', 'sync-mismatch'].includes(off.error.code), off.error.code);
 });
 
 test('x-ignore-shared must be on at both sides or at neither', async () => {
