@@ -4,7 +4,7 @@
  * Talks to its parent over IPC (`SideMessage` up, `SideCommand` down) and ends when the parent disconnects.
  */
 import type { MigrateOptions, MigrationResult, ReceiveOptions } from '@pageferry/core/control';
-import { type Engine, migrate, prepareEngine, receive } from '@pageferry/workers';
+import { type Engine, migrate, prepareEngine, receive, useHugePages } from '@pageferry/workers';
 import type { Beat } from './heartbeat.ts';
 import {
   type DestinationGuest,
@@ -96,6 +96,8 @@ function onCommand(guest: { beats(): Promise<Beat[]> }, handlers: Handlers): voi
 
 process.once('disconnect', () => process.exit());
 try {
+  // As under QEMU's guests.
+  await useHugePages();
   if (spec.role === 'source') await startSource(await sourceGuest(spec.guest), spec.options);
   else await startDestination(await destinationGuest(spec.guest), spec.options);
 } catch (error) {

@@ -61,5 +61,6 @@ export {
   type Reception,
   type RunOptions,
   receive,
+  useHugePages,
 } from '@pageferry/workers';
 export { Monitor, type MonitorOptions } from '@pageferry/workers/monitor';

@@ -8,6 +8,7 @@ import {
   WORKLOADS,
   type Workload,
 } from '@pageferry/core/guest';
+import { useHugePages } from '@pageferry/workers';
 import { type Command, Option } from 'commander';
 import type { Context } from '../context.ts';
 import { type DemoResult, runDemo } from '../demo/run-demo.ts';
@@ -108,6 +109,7 @@ async function run(flags: DemoFlags, context: Context): Promise<void> {
       `that dirty ${formatRate(dirtyRate)} (${workload}) ` +
       (snapshot === undefined ? 'moves to a second process' : `is written into ${snapshot} while it runs`),
   );
+  await useHugePages();
   const result =
     snapshot === undefined ? await runDemo(plan, context) : await runSnapshot(plan, snapshot, context);
   for (const warning of result.warnings) output.note(`warning: ${warning}`);

@@ -1,6 +1,6 @@
 import { MigrationError } from '@pageferry/core';
 import { CaptureTarget } from '@pageferry/core/capture';
-import { receive } from '@pageferry/workers';
+import { receive, useHugePages } from '@pageferry/workers';
 import { type Command, Option } from 'commander';
 import type { Context } from '../context.ts';
 import { showFileProgress } from '../file-progress.ts';
@@ -68,6 +68,7 @@ export function defineReceive(program: Command, context: Context): Command {
 
 async function run(uri: string, flags: ReceiveFlags, { output, signal }: Context): Promise<void> {
   const { out, format, uuid, machine, memPath } = flags;
+  await useHugePages();
   const guest = new CaptureTarget({
     path: out,
     format,

@@ -8,7 +8,7 @@ import {
 } from '@pageferry/core/capture';
 import { type MigrateOptions, resolveMigrateOptions } from '@pageferry/core/control';
 import { parseUri } from '@pageferry/core/transport';
-import { migrate, prepareEngine } from '@pageferry/workers';
+import { migrate, prepareEngine, useHugePages } from '@pageferry/workers';
 import { type Command, Option } from 'commander';
 import type { Context } from '../context.ts';
 import { showFileProgress } from '../file-progress.ts';
@@ -112,6 +112,7 @@ async function prepareCapture(
   { machine, memPath = {} }: SendFlags,
   options: LoadCaptureOptions,
 ): Promise<Capture> {
+  await useHugePages();
   const capture = await loadCapture(file, { ...options, machine });
   return { ...capture, memory: await shareBlocks(capture.memory, memPath) };
 }

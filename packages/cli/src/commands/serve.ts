@@ -10,7 +10,7 @@ import {
 import { BuiltinMachine, BuiltinMachineTarget, type NetworkBackend } from '@pageferry/core/guest';
 import { QmpServer, type RunState } from '@pageferry/core/qmp';
 import { parseUri, type SocketAddress } from '@pageferry/core/transport';
-import { openNetworkBackend } from '@pageferry/workers';
+import { openNetworkBackend, useHugePages } from '@pageferry/workers';
 import {
   capturedRunState,
   HELD_GUEST_LIMITS,
@@ -88,6 +88,7 @@ export function defineServe(program: Command, context: Context): Command {
 
 async function run(flags: ServeFlags, { output, signal, version }: Context): Promise<void> {
   const { incoming, name, uuid, qemuVersion } = flags;
+  await useHugePages();
   const machine = await openMachine(flags, { output, signal, version });
   const monitor = new Monitor({
     machine,

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError, type PlainMigrationError } from '@pageferry/core';
 import type { MigrationResult, ReceiveOptions } from '@pageferry/core/control';
 import { BuiltinMachineTarget, type CheckReport } from '@pageferry/core/guest';
-import { openNetworkBackend, prepareEngine, receive } from '@pageferry/workers';
+import { openNetworkBackend, prepareEngine, receive, useHugePages } from '@pageferry/workers';
 
 /**
  * The second process of `pageferry demo`: takes the machine in, lets it run on, and has it check itself.
@@ -41,6 +41,7 @@ const RUN_ON_MS = 300;
 async function takeIn(order: DestinationOrder): Promise<DestinationReport> {
   const { memoryBytes, vcpus, options, file } = order;
   const network = order.network === undefined ? undefined : await openNetworkBackend(order.network);
+  await useHugePages();
   const target = new BuiltinMachineTarget({ memoryBytes, vcpus, ...(network && { network }) });
   const engine = prepareEngine({ ...options, direction: 'incoming' });
   await Promise.all([target.warmUp(), engine.ready]);

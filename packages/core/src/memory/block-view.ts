@@ -1,11 +1,15 @@
-import { type RamBlockMemory, TARGET_PAGE_BYTES } from './ram-block.ts';
+import { pagesOf, type RamBlockMemory, TARGET_PAGE_BITS, TARGET_PAGE_BYTES } from './ram-block.ts';
 import { ReceivedBitmap } from './received-bitmap.ts';
 import { isZeroPage } from './zero-page.ts';
 
 /** Most pages of one call: a packet's. */
 const MAX_RUN_PAGES = 128;
 /** A window begins at each multiple of this and reaches a run's pages beyond the next. */
-const WINDOW_BYTES = 2 ** 30;
+const WINDOW_BITS = 30;
+const WINDOW_BYTES = 2 ** WINDOW_BITS;
+/** From a page to the number of its window, and to the page within it: with 32-bit integers, whatever the page. */
+const WINDOW_PAGE_BITS = WINDOW_BITS - TARGET_PAGE_BITS;
+const WINDOW_PAGE_MASK = 2 ** WINDOW_PAGE_BITS - 1;
 const OVERLAP_BYTES = MAX_RUN_PAGES * TARGET_PAGE_BYTES;
 
 /**
@@ -26,11 +30,12 @@ export class BlockView {
   readonly #windows: Buffer<SharedArrayBuffer>[] = [];
   readonly #received: ReceivedBitmap | undefined;
   readonly #arrived: Int32Array | undefined;
-  #address: number | undefined;
+  /** Of the block's first byte, in pages. */
+  #addressPages: number | undefined;
 
   constructor(memory: RamBlockMemory) {
     this.name = memory.idstr;
-    this.pageCount = memory.usedLengthBytes / TARGET_PAGE_BYTES;
+    this.pageCount = pagesOf(memory.usedLengthBytes);
     this.#buffer = memory.buffer;
     this.#byteOffset = memory.byteOffset;
     this.shared = memory.shared === true;
@@ -42,15 +47,18 @@ export class BlockView {
     }
   }
 
-  /** Where the block's first byte is in the process, as `addressOf` tells it; asked once. */
-  address(addressOf: (buffer: SharedArrayBuffer) => number): number {
-    this.#address ??= addressOf(this.#buffer) + this.#byteOffset;
-    return this.#address;
+  /**
+   * Where a page's first byte is in the process, as `addressOf` tells it of the block's memory; it is asked once.
+   * Exact, and calculated with numbers that are beyond 32 bits from the first page on: code that was compiled for
+   * the first pages of a block serves the last as well.
+   */
+  pageAddress(page: number, addressOf: (buffer: SharedArrayBuffer) => number): number {
+    this.#addressPages ??= (addressOf(this.#buffer) + this.#byteOffset) / TARGET_PAGE_BYTES;
+    return (this.#addressPages + page) * TARGET_PAGE_BYTES;
   }
 
   isZero(page: number): boolean {
-    const at = page * TARGET_PAGE_BYTES;
-    return isZeroPage(this.#windows[Math.floor(at / WINDOW_BYTES)]!, at % WINDOW_BYTES);
+    return isZeroPage(this.bytesAround(page), this.startOf(page));
   }
 
   /**
@@ -60,9 +68,8 @@ export class BlockView {
   clear(page: number): void {
     if (this.#received !== undefined && !this.#received.has(page)) return;
     if (this.isZero(page)) return;
-    const at = page * TARGET_PAGE_BYTES;
-    const start = at % WINDOW_BYTES;
-    this.#windows[Math.floor(at / WINDOW_BYTES)]!.fill(0, start, start + TARGET_PAGE_BYTES);
+    const start = this.startOf(page);
+    this.bytesAround(page).fill(0, start, start + TARGET_PAGE_BYTES);
   }
 
   /** Marks pages as received, whoever writes them. */
@@ -77,26 +84,22 @@ export class BlockView {
 
   /** Copies `count` pages (at most 128) to `target` at `targetAt`. */
   copyOut(page: number, count: number, target: Buffer, targetAt: number): void {
-    const at = page * TARGET_PAGE_BYTES;
-    const start = at % WINDOW_BYTES;
-    const window = this.#windows[Math.floor(at / WINDOW_BYTES)]!;
-    window.copy(target, targetAt, start, start + count * TARGET_PAGE_BYTES);
+    const start = this.startOf(page);
+    this.bytesAround(page).copy(target, targetAt, start, start + count * TARGET_PAGE_BYTES);
   }
 
   /** Copies `count` pages (at most 128) from `source` at `sourceAt`. */
   copyIn(source: Buffer, sourceAt: number, page: number, count: number): void {
-    const at = page * TARGET_PAGE_BYTES;
-    const window = this.#windows[Math.floor(at / WINDOW_BYTES)]!;
-    source.copy(window, at % WINDOW_BYTES, sourceAt, sourceAt + count * TARGET_PAGE_BYTES);
+    source.copy(this.bytesAround(page), this.startOf(page), sourceAt, sourceAt + count * TARGET_PAGE_BYTES);
   }
 
   /** A stretch of the block that a page lies in, at `startOf` of that page. */
   bytesAround(page: number): Buffer<SharedArrayBuffer> {
-    return this.#windows[Math.floor((page * TARGET_PAGE_BYTES) / WINDOW_BYTES)]!;
+    return this.#windows[page >>> WINDOW_PAGE_BITS]!;
   }
 
   startOf(page: number): number {
-    return (page * TARGET_PAGE_BYTES) % WINDOW_BYTES;
+    return (page & WINDOW_PAGE_MASK) << TARGET_PAGE_BITS;
   }
 
   /** The pages themselves, from `skipBytes` on. */

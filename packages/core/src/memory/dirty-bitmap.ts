@@ -27,7 +27,8 @@ export class DirtyBitmap {
         expected: `${bytes} bytes`,
       });
     }
-    this.pageCount = pageCount;
+    // An integer also for V8, however it was calculated.
+    this.pageCount = pageCount | 0;
     this.buffer = buffer ?? new SharedArrayBuffer(bytes);
     this.#words = new Int32Array(this.buffer, 0, wordsFor(pageCount));
   }

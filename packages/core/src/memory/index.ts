@@ -8,6 +8,12 @@ export {
 export { DirtyBitmap } from './dirty-bitmap.ts';
 export { type DirtyLog, type DirtyLogMemory, openDirtyLog } from './dirty-log.ts';
 export { PageCache } from './page-cache.ts';
-export { RamBlock, type RamBlockMemory, TARGET_PAGE_BITS, TARGET_PAGE_BYTES } from './ram-block.ts';
+export {
+  adviseAllocations,
+  RamBlock,
+  type RamBlockMemory,
+  TARGET_PAGE_BITS,
+  TARGET_PAGE_BYTES,
+} from './ram-block.ts';
 export { ReceivedBitmap } from './received-bitmap.ts';
 export { isZeroPage } from './zero-page.ts';

@@ -71,12 +71,13 @@ export class RamBlock implements RamBlockMemory {
     this.buffer = buffer;
     this.byteOffset = byteOffset;
     this.bytes = new Uint8Array(buffer, byteOffset, usedLengthBytes);
-    this.pageCount = usedLengthBytes / TARGET_PAGE_BYTES;
+    this.pageCount = pagesOf(usedLengthBytes);
   }
 
   /** A block over new, zeroed memory of its own, page-aligned in the process as `alignedBuffer` can. */
   static allocate(idstr: string, usedLengthBytes: number, pageSizeBytes = TARGET_PAGE_BYTES): RamBlock {
     const buffer = alignedBuffer(usedLengthBytes);
+    adviseNewMemory?.(buffer);
     return new RamBlock({ idstr, usedLengthBytes, pageSizeBytes, buffer, byteOffset: 0 });
   }
 
@@ -91,6 +92,24 @@ export class RamBlock implements RamBlockMemory {
       ...(guestPhysicalAddress !== undefined && { guestPhysicalAddress }),
     };
   }
+}
+
+/**
+ * Pages of a block, as an integer also for V8: the quotient of a length above 2 GiB is a floating-point number to
+ * it, and each function that meets one would be compiled anew.
+ */
+export function pagesOf(lengthBytes: number): number {
+  return (lengthBytes / TARGET_PAGE_BYTES) >>> 0;
+}
+
+let adviseNewMemory: ((buffer: SharedArrayBuffer) => void) | undefined;
+
+/**
+ * Names what tells the kernel how the memory of each block that this thread allocates from now on will be
+ * used, before anything touches it. Memory works without; there is one adviser, the last.
+ */
+export function adviseAllocations(adviser: (buffer: SharedArrayBuffer) => void): void {
+  adviseNewMemory = adviser;
 }
 
 const WASM_PAGE_BYTES = 65536;

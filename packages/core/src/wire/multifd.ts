@@ -183,14 +183,17 @@ export function decodeMultifdPacket(
   into.normalPages = normalPages;
   into.zeroPages = zeroPages;
   into.payloadBytes = payloadBytes;
-  into.packetNumber = numberHigh * 0x1_0000_0000 + getU32(bytes, 28);
+  const numberLow = getU32(bytes, 28);
+  // A product would be a floating-point number to V8, and this object of another shape from then on.
+  into.packetNumber = numberHigh === 0 ? numberLow : numberHigh * 0x1_0000_0000 + numberLow;
   const used = normalPages + zeroPages;
   if (used > 0 && !isBlockName(bytes, into.blockName)) into.blockName = getBlockName(bytes, at);
   for (let i = 0; i < used; i++) {
     const entry = OFFSETS_AT + 8 * i;
     const high = getU32(bytes, entry);
-    const low = getU32(bytes, entry + 4);
-    if (high >= MAX_OFFSET_HIGH || low % TARGET_PAGE_BYTES !== 0) {
+    // Signed, so that it is an integer to V8 also from 2 GiB on.
+    const low = getI32(bytes, entry + 4);
+    if (high >= MAX_OFFSET_HIGH || (low & (TARGET_PAGE_BYTES - 1)) !== 0) {
       const found = hexOf(bytes.subarray(entry, entry + 8));
       throw wrong('bad-page', `offset of page ${i}`, found, 'a multiple of 4096 below 2^44', at, entry);
     }
@@ -302,5 +305,9 @@ function putU32(bytes: Uint8Array, at: number, value: number): void {
 }
 
 function getU32(bytes: Uint8Array, at: number): number {
-  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+  return getI32(bytes, at) >>> 0;
+}
+
+function getI32(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
 }

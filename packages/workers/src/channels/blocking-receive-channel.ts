@@ -73,11 +73,11 @@ export class BlockingReceiveChannel {
       vector.add(this.#addressOf(space), space.length);
       return;
     }
-    const { pages, normalPages } = receiver.packet;
-    const base = receiver.block.address(calls.addressOf);
+    const { block, packet } = receiver;
+    const { pages, normalPages } = packet;
     for (let i = 0; i < normalPages; ) {
       const run = runLength(pages, i, normalPages);
-      vector.add(base + pages[i]! * TARGET_PAGE_BYTES, run * TARGET_PAGE_BYTES);
+      vector.add(block.pageAddress(pages[i]!, calls.addressOf), run * TARGET_PAGE_BYTES);
       i += run;
     }
   }

@@ -165,10 +165,10 @@ export class BlockingSendChannel {
   /** Straight from guest RAM: a page that changes meanwhile is dirty again. */
   #addRaw(block: BlockView): void {
     const { packet } = this.#slot;
-    const base = block.address(this.#parts.calls.addressOf);
+    const { addressOf } = this.#parts.calls;
     for (let i = 0; i < packet.normalPages; ) {
       const run = runLength(packet.pages, i, packet.normalPages);
-      this.#vector.add(base + packet.pages[i]! * TARGET_PAGE_BYTES, run * TARGET_PAGE_BYTES);
+      this.#vector.add(block.pageAddress(packet.pages[i]!, addressOf), run * TARGET_PAGE_BYTES);
       i += run;
     }
     packet.payloadBytes = packet.normalPages * TARGET_PAGE_BYTES;

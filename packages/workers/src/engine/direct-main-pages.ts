@@ -64,8 +64,8 @@ export class DirectMainPages implements MainPageWriter {
   addPage(blockIndex: number, page: number): boolean {
     this.normalPages++;
     this.#addHead(blockIndex, page, RamFlag.page, NOTHING, 0, 0);
-    const base = this.#blocks[blockIndex]!.address(this.#calls.addressOf);
-    this.#vector.add(base + page * TARGET_PAGE_BYTES, TARGET_PAGE_BYTES);
+    const address = this.#blocks[blockIndex]!.pageAddress(page, this.#calls.addressOf);
+    this.#vector.add(address, TARGET_PAGE_BYTES);
     this.recordBytes += TARGET_PAGE_BYTES;
     this.#pageOf[this.#records - 1] = page;
     return this.#records < BATCH_RECORDS || this.#send();
