@@ -37,7 +37,9 @@ export interface Setup {
   readonly outPath: string;
 }
 
-/** How long a running guest is watched before and after its migration. */
+/** How long both sides have been ready when the migration begins: a running guest is watched meanwhile. */
+const SETTLE_MS = 300;
+/** How long a running guest is watched after its migration. */
 const WATCH_MS = 300;
 
 /**
@@ -61,6 +63,7 @@ async function measureStill(row: Row, { qemu, image }: Setup, verify: boolean): 
     to === 'qemu'
       ? await qemuDestination(qemu, image.memoryBytes, setting)
       : await pageferryDestination(image, setting);
+  await wait(SETTLE_MS);
   const run = await move(source, destination.uri, destination, image.memoryBytes);
   if (verify) expectSame(await destination.difference(image.rawPath));
   return { ...run, nonZeroBytes: image.nonZeroBytes };
@@ -72,6 +75,7 @@ async function measureFile(row: Row, { qemu, image, outPath }: Setup, verify: bo
   await using source =
     from === 'qemu' ? await qemuSource(qemu, image, setting) : await pageferrySource(image, setting);
   try {
+    await wait(SETTLE_MS);
     const run = await move(source, `file:${outPath}`, undefined, image.memoryBytes);
     if (verify) expectSame(await fileDifference(outPath, image.rawPath));
     return { ...run, nonZeroBytes: image.nonZeroBytes };
@@ -91,7 +95,7 @@ async function measureHeartbeat(row: Row, { qemu, heartbeat }: Setup): Promise<R
   await using destination: DestinationSide & WatchedSide = isQemu
     ? await qemuHeartbeatDestination(qemu, guest, setting)
     : await pageferryDestination(guest, setting);
-  await wait(WATCH_MS);
+  await wait(SETTLE_MS);
   const startMs = Number(process.hrtime.bigint()) / 1e6;
   const run = await move(source, destination.uri, destination, guest.memoryBytes);
   await wait(WATCH_MS);
