@@ -24,6 +24,7 @@ import { createCompressThreads } from '../compress/compress-threads.ts';
 import { createDecompressThreads } from '../compress/decompress-threads.ts';
 import type { RamFile } from '../file-channels/ram-file.ts';
 import { loadSystemCalls } from '../system/system-calls.ts';
+import { collectGarbage } from './collect-garbage.ts';
 import { firstMessage, installErrorTransfer } from './comlink.ts';
 import { DirectMainPages } from './direct-main-pages.ts';
 import { HandOver } from './hand-over.ts';
@@ -177,10 +178,15 @@ const coordinator: CoordinatorApi = {
 };
 
 async function prepare(preparation: Preparation): Promise<void> {
-  const { direction, channels, mappedRam, compression, level, backend } = preparation;
+  const { channels } = preparation;
   await firstMessage();
   await rehearse().catch(() => {});
-  if (channels === 0) return;
+  if (channels > 0) await prepareChannels(preparation);
+  collectGarbage();
+}
+
+async function prepareChannels(preparation: Preparation): Promise<void> {
+  const { direction, channels, mappedRam, compression, level, backend } = preparation;
   if (mappedRam) prepared = (await loadFileChannels()).writingPool(channels);
   else prepared = direction === 'outgoing' ? sendingPool(channels) : receivingPool(channels);
   await prepared.ready({ compression, level, backend });

@@ -27,13 +27,19 @@ import { bothHalves, LIMIT_MS, stillGuest, takingGuest } from './rehearsal.ts';
  * A migration over the very threads, sockets and classes of the one that comes, so that V8 has compiled them for it.
  * Stand-ins would not do: what they have been compiled for is thrown away when the real ones come.
  *
- * The guest is one piece of memory under many names: enough packets for the compiler, hardly any bytes.
+ * The guest is one piece of memory under many names: enough packets for the compiler, few bytes.
  */
-const BLOCK_PAGES = 16 * MULTIFD_PAGES_PER_PACKET;
-/** Two pages of so many are not zero. */
-const NORMAL_EVERY = 32;
-const BLOCKS_PER_CHANNEL = 48;
-const MAX_BLOCKS = 192;
+const BLOCK_PACKETS = 17;
+/** An odd number of packets: each channel gets each of them in turn. */
+const BLOCK_PAGES = BLOCK_PACKETS * MULTIFD_PAGES_PER_PACKET;
+/** Two pages of so many are not zero; */
+const NORMAL_EVERY = 64;
+/** nor are these: a run that covers whole words of a bitmap, and parts. */
+const RUN = { first: 16, end: 100 } as const;
+/** The last block is shorter by this: it ends within a packet, and within a word. */
+const ODD_PAGES = 100;
+const BLOCKS_PER_CHANNEL = 64;
+const MAX_BLOCKS = 256;
 /** What a compressor is shown: one block. */
 const COMPRESSED_BLOCKS = 1;
 const ADDRESS = 'tcp:127.0.0.1:0';
@@ -133,6 +139,7 @@ function content(blocks: number): RamBlockMemory[] {
   for (let page = 0; page < BLOCK_PAGES; page += NORMAL_EVERY) {
     block.bytes.fill(page + 1, page * TARGET_PAGE_BYTES, (page + 2) * TARGET_PAGE_BYTES);
   }
+  block.bytes.fill(1, RUN.first * TARGET_PAGE_BYTES, RUN.end * TARGET_PAGE_BYTES);
   return aliases(block, blocks);
 }
 
@@ -140,10 +147,11 @@ function aliases(
   { buffer, byteOffset, usedLengthBytes, pageSizeBytes }: RamBlock,
   count: number,
 ): RamBlock[] {
-  return Array.from(
-    { length: count },
-    (_, i) => new RamBlock({ idstr: `${NAME} ${i}`, buffer, byteOffset, usedLengthBytes, pageSizeBytes }),
-  );
+  return Array.from({ length: count }, (_, i) => {
+    const missing = i === count - 1 ? ODD_PAGES * TARGET_PAGE_BYTES : 0;
+    const memory = { buffer, byteOffset, usedLengthBytes: usedLengthBytes - missing, pageSizeBytes };
+    return new RamBlock({ idstr: `${NAME} ${i}`, ...memory });
+  });
 }
 
 /** The other end of a rehearsing destination: page channels without threads. */
