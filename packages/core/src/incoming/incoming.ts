@@ -237,8 +237,9 @@ export class IncomingMigration {
     await announced;
     // They have had nothing to do since the last page; the guest does not wait for their end.
     await this.#decompressThreads?.end();
-    await this.#receiver?.close().catch((error: Error) => this.#fail(error));
-    await main.close().catch((error: Error) => this.#fail(error));
+    // The source, which waits for the main channel's end, need not wait for the other channels' as well.
+    const closed = [main.close(), this.#receiver?.close()];
+    await Promise.all(closed.map((each) => each?.catch((error: Error) => this.#fail(error))));
   }
 
   /** The network is told where the guest is now. It runs all the same when that fails. */

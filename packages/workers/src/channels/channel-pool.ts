@@ -125,12 +125,16 @@ export class ChannelPool {
     }
   }
 
-  /** Waits for the end of all channels, at most `limitMs`; then no thread is left. Rejects on failure. */
+  /**
+   * Waits for the end of all channels, at most `limitMs`, and ends the threads. Those with nothing left to do are not
+   * waited for: their end takes milliseconds, in which the migration would seem to go on. Rejects on failure.
+   */
   async finish(limitMs: number): Promise<void> {
     const ended = Promise.race([Promise.all(this.#tasks), this.failed]);
-    await settlesWithin([ended], limitMs);
+    const inTime = await settlesWithin([ended], limitMs);
     this.words.cancel();
-    await this.#end();
+    const end = this.#end();
+    if (!inTime || this.#error !== undefined) await end;
     if (this.#error !== undefined) throw this.#error;
   }
 

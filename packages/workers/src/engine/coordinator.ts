@@ -190,7 +190,8 @@ export class Coordinator implements Migration {
       this.#over.resolve();
       clearTimeout(this.#cancelTimer);
       hooks.signal?.removeEventListener('abort', abort);
-      await this.#thread.terminate();
+      // Nothing waits for its end, which takes as long as a short migration's last pages.
+      this.#thread.terminate().catch(() => {});
       this.progress.end();
     }
   }
