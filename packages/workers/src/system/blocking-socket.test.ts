@@ -9,15 +9,17 @@ import { loadSystemCalls } from './system-calls.ts';
 const calls = await loadSystemCalls();
 const skip = calls === undefined ? 'no system calls on this platform' : false;
 
-/** Both ends of a connection. */
-async function pair(): Promise<[BlockingSocket, BlockingSocket]> {
+/** Both ends of a connection. @param limitBytes of the first one's send buffer */
+async function pair(limitBytes?: number): Promise<[BlockingSocket, BlockingSocket]> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const one = connect((server.address() as { port: number }).port, '127.0.0.1');
   const [other] = (await once(server, 'connection')) as [Socket];
   if (one.connecting) await once(one, 'connect');
   server.close();
-  const sockets = [one, other].map((socket) => new BlockingSocket(calls!, takeDescriptor(calls!, socket)!));
+  const fds = [one, other].map((socket) => takeDescriptor(calls!, socket)!);
+  if (limitBytes !== undefined) calls!.limitSendBuffer(fds[0]!, limitBytes);
+  const sockets = fds.map((fd) => new BlockingSocket(calls!, fd));
   return sockets as [BlockingSocket, BlockingSocket];
 }
 
@@ -55,6 +57,22 @@ test('scattered pieces arrive in scattered places, whatever the kernel takes at 
   }
   sender.close();
   receiver.close();
+});
+
+test('a limited send buffer takes less of what nobody receives', { skip }, async () => {
+  const memory = new Uint8Array(new ArrayBuffer(32 << 20));
+  const taken = async (limitBytes?: number): Promise<number> => {
+    const [sender, receiver] = await pair(limitBytes);
+    const out = new IoVector(calls!, 1);
+    out.add(calls!.addressOf(memory), memory.length);
+    while (sender.send(out) > 0);
+    sender.close();
+    receiver.close();
+    return memory.length - out.bytes;
+  };
+  const limited = await taken(64 * 1024);
+  const unlimited = await taken();
+  assert.ok(limited > 0 && limited < unlimited / 2, `${limited} of ${unlimited}`);
 });
 
 test('the kernel tells what a connection did', { skip }, async () => {

@@ -19,6 +19,8 @@ export interface SystemCalls {
   shutdownSend(fd: number): void;
   /** Calls on this descriptor wait, each at most `timeoutMs`. Returns false when that cannot be set. */
   setBlocking(fd: number, timeoutMs: number): boolean;
+  /** Keeps the kernel's own buffer for what is sent at that size, or below the system's limit if that is less. */
+  limitSendBuffer(fd: number, bytes: number): void;
   /** TCP_INFO of a connection, as much as `into` holds. Returns false where it has none. */
   tcpInfo(fd: number, into: Uint32Array): boolean;
   /** Asks for huge pages under memory that is touched later; only a hint. */
@@ -37,6 +39,7 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 const SHUT_WR = 1;
@@ -106,6 +109,8 @@ async function bind(): Promise<SystemCalls> {
       ]);
       return [SO_RCVTIMEO, SO_SNDTIMEO].every((name) => setsockopt(fd, SOL_SOCKET, name, limit, 16) === 0);
     },
+    limitSendBuffer: (fd, bytes) =>
+      void setsockopt(fd, SOL_SOCKET, SO_SNDBUF, new Int32Array([bytes]), Int32Array.BYTES_PER_ELEMENT),
     tcpInfo(fd, into) {
       infoBytes[0] = into.byteLength;
       return getsockopt(fd, IPPROTO_TCP, TCP_INFO, into, infoBytes) === 0 && infoBytes[0] === into.byteLength;
