@@ -180,7 +180,8 @@ async function iterate(source: Peer, uri: string, reached: (info: MigrationInfo)
 async function until(qmp: QmpClient, reached: (info: MigrationInfo) => boolean): Promise<void> {
   for (const deadline = performance.now() + PATIENCE_MS; ; await sleep(POLL_MS)) {
     const info = await qmp.execute('query-migrate');
-    if (info.status === 'active' && reached(info)) return;
+    // A guest may arrive between the trace and the look at it.
+    if ((info.status === 'active' || info.status === 'completed') && reached(info)) return;
     const over = info.status === 'failed' || info.status === 'completed' || info.status === 'cancelled';
     if (over || performance.now() > deadline)
       throw new Error(`${info.status}, without a trace of the feature`);
