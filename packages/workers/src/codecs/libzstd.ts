@@ -15,11 +15,12 @@ import {
  */
 
 /**
- * Up to this level a small window is worth more time than bytes: the matches stay in the processor's caches
- * (measured in docs/codecs.md).
+ * Up to this level a smaller window and hash table are worth more time than bytes: the matches stay in the processor's
+ * caches, and the table (32 KiB) in its first one (measured in docs/codecs.md).
  */
-const SMALL_WINDOW_MAX_LEVEL = 1;
-const SMALL_WINDOW_LOG = 17;
+const SMALL_TABLES_MAX_LEVEL = 1;
+const SMALL_WINDOW_LOG = 18;
+const SMALL_HASH_LOG = 13;
 /** 32 MiB: what QEMU's highest level (20) asks of a decoder. */
 const WINDOW_LOG_MAX = 25;
 /** A byte of room behind the pages shows a payload that holds more than them. */
@@ -44,8 +45,10 @@ class FrameCompressor implements PageCompressor {
     const context = made(library.createCompressor());
     this.#context = context;
     library.setParameter(context, ZstdParameter.compressionLevel, level);
-    if (level !== 0 && level <= SMALL_WINDOW_MAX_LEVEL)
+    if (level !== 0 && level <= SMALL_TABLES_MAX_LEVEL) {
       library.setParameter(context, ZstdParameter.windowLog, SMALL_WINDOW_LOG);
+      library.setParameter(context, ZstdParameter.hashLog, SMALL_HASH_LOG);
+    }
   }
 
   compress(pages: Uint8Array, target: Uint8Array): Uint8Array {

@@ -40,12 +40,12 @@ const RUN = { first: 16, end: 100 } as const;
 const ODD_PAGES = 100;
 const BLOCKS_PER_CHANNEL = 64;
 const MAX_BLOCKS = 256;
-/** What a compressor is shown: one block. */
-const COMPRESSED_BLOCKS = 1;
+/** What a compressor is shown. */
+const COMPRESSED_BLOCKS = 12;
 const ADDRESS = 'tcp:127.0.0.1:0';
 const NAME = 'rehearsal';
 
-/** Rehearses a source's channels, with a few packets for the compressor. */
+/** Rehearses a source's channels, with some packets for the compressor. */
 export async function rehearseSending(pool: ChannelPool, preparation: Preparation): Promise<void> {
   const { channels, compression } = preparation;
   await send(pool, preparation, 'none', Math.min(MAX_BLOCKS, channels * BLOCKS_PER_CHANNEL));

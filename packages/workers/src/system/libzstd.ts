@@ -36,6 +36,7 @@ export interface LibZstd {
 export const ZstdParameter = {
   compressionLevel: 100,
   windowLog: 101,
+  hashLog: 102,
   /** Of a decompressor. */
   windowLogMax: 100,
 } as const;
