@@ -18,9 +18,11 @@ export async function useHugePages(): Promise<boolean> {
   const calls = await loadSystemCalls();
   if (calls === undefined) return false;
   adviseAllocations((buffer) => {
-    if (buffer.byteLength >= HUGE_PAGE_BYTES) {
-      calls.adviseHugePages(calls.addressOf(new Uint8Array(buffer)), buffer.byteLength);
-    }
+    // A plain buffer does not begin at a page, which the kernel demands; only whole huge pages count anyway.
+    const start = calls.addressOf(buffer);
+    const first = Math.ceil(start / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES;
+    const bytes = Math.floor((start + buffer.byteLength - first) / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES;
+    if (bytes > 0) calls.adviseHugePages(first, bytes);
   });
   return true;
 }
