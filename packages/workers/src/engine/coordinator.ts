@@ -167,12 +167,14 @@ export class Coordinator implements Migration {
       },
       listening: (uri) => hooks.listening?.(uri),
     };
+    let failed = false;
     try {
       return await Promise.race([
         call(this.#thread.api, this.#handOver.buffer, proxy(events)),
         this.#died.promise,
       ]);
     } catch (thrown) {
+      failed = true;
       const error = MigrationError.from(thrown, 'internal');
       if (this.#dead) {
         await this.#thread.terminate();
@@ -190,8 +192,9 @@ export class Coordinator implements Migration {
       this.#over.resolve();
       clearTimeout(this.#cancelTimer);
       hooks.signal?.removeEventListener('abort', abort);
-      // Nothing waits for its end, which takes as long as a short migration's last pages.
-      this.#thread.terminate().catch(() => {});
+      // After a success nothing waits for its end, which takes as long as a short migration's last pages.
+      const ended = this.#thread.terminate().catch(() => {});
+      if (failed) await ended;
       this.progress.end();
     }
   }
